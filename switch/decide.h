@@ -1,0 +1,80 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "net/address.h"
+#include "switch/drop_reasons.h"
+#include "switch/tables.h"
+
+namespace podwire {
+
+/// One packet's headers, of either family. Ports in host order; 0 for protocols without.
+struct Headers {
+  IpAddress src, dst;
+  uint8_t proto = 0;
+  uint16_t src_port = 0;
+  uint16_t dst_port = 0;
+  PortId in_port = kNoPort;
+  bool tunnelled = false;
+  IpAddress tunnel_src;
+};
+
+enum class Action : uint8_t {
+  kDrop,
+  kDeliver,  ///< to a pod of this node
+  kForward,  ///< to a next hop on the underlay (the adjacency says how)
+  kLocal,    ///< to the switch itself: gateway or underlay address
+};
+
+/// Where a packet goes, policy aside.
+struct Forwarding {
+  Action action = Action::kDrop;
+  DropReason reason = DropReason::kNone;
+  NextHopId next_hop = kNoNextHop;
+  IpAddress neighbor;  ///< kForward: the underlay address whose MAC is needed
+};
+
+/// What the policies of the two ends, as far as they are this node's, say of a new connection.
+struct PolicyDecision {
+  bool allowed = true;
+  DropReason reason = DropReason::kNone;
+  EndpointId src_endpoint = kNoEndpoint, dst_endpoint = kNoEndpoint;  ///< local ends
+  uint32_t src_version = 0, dst_version = 0;                          ///< of these ends, when decided
+  acl::PolicyVerdict egress, ingress;                                 ///< meaningful for local ends
+};
+
+struct Decision {
+  Forwarding forwarding;
+  PolicyDecision policy;
+  /// The outcome: forwarding.action, or kDrop with the reason of whichever said so first.
+  Action action = Action::kDrop;
+  DropReason reason = DropReason::kNone;
+};
+
+/// One line of what decide looked at, for `podwire explain`.
+struct TraceStep {
+  std::string stage;    ///< source, egress policy, route, ingress policy, output
+  std::string outcome;  ///< pass, allow, deny, drop
+  std::string text;
+  std::vector<std::string> details;
+};
+using Trace = std::vector<TraceStep>;
+
+/// Checks that a packet may come in where it did: a pod sends from its own address only, nobody outside from
+/// a pod's of this node, tunnels come from known nodes. kNone if so.
+DropReason CheckSource(const Tables& t, const Headers& h);
+
+/// The way to h.dst. Pure; no allocation.
+Forwarding DecideForwarding(const Tables& t, const Headers& h);
+
+/// NetworkPolicy of a new connection whose first packet is h (networking.k8s.io/v1 NetworkPolicy). Pure; no
+/// allocation.
+PolicyDecision DecidePolicy(const Tables& t, const Headers& h);
+
+/// The whole fate of the first packet of a connection: source check, egress policy, route, ingress policy.
+/// Pure, any thread, no port needed. With `trace`, also tells each step (slow; allocates).
+Decision Decide(const Tables& t, const Headers& h, Trace* trace = nullptr);
+
+}  // namespace podwire

@@ -1,0 +1,65 @@
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+#include <type_traits>
+
+#include "net/address.h"
+#include "net/id.h"
+
+namespace podwire {
+
+/// The tuple of one direction as it came in on one port: what the flow table looks up. 16 bytes, compared
+/// whole. Ports are network order; ICMP queries carry their identifier in both; other protocols zero. in_port
+/// is part of the key, so that a cached decision is never used by another pod that forges the tuple.
+struct FlowKey4 {
+  using Address = Ipv4;
+  Ipv4 src;
+  Ipv4 dst;
+  uint16_t src_port_be = 0;
+  uint16_t dst_port_be = 0;
+  PortId in_port;
+  uint8_t proto = 0;
+  uint8_t pad = 0;
+
+  bool operator==(const FlowKey4& o) const noexcept {
+    uint64_t a[2], b[2];
+    std::memcpy(a, this, sizeof a);
+    std::memcpy(b, &o, sizeof b);
+    return ((a[0] ^ b[0]) | (a[1] ^ b[1])) == 0;
+  }
+  /// The other direction's tuple, on the same port.
+  FlowKey4 Reversed() const noexcept {
+    FlowKey4 r = *this;
+    r.src = dst;
+    r.dst = src;
+    r.src_port_be = dst_port_be;
+    r.dst_port_be = src_port_be;
+    return r;
+  }
+};
+static_assert(sizeof(FlowKey4) == 16 && std::has_unique_object_representations_v<FlowKey4>);
+
+/// Keyed hash of the whole key, for the flow table. `seed` is random per start.
+inline uint32_t FlowHash(const FlowKey4& key, uint64_t seed) noexcept {
+  uint64_t w[2];
+  std::memcpy(w, &key, sizeof w);
+  const uint64_t a = (w[0] ^ seed) * 0x9e3779b97f4a7c15;
+  const uint64_t b = (w[1] + (seed >> 32 | seed << 32)) * 0xd6e8feb86659fd93;
+  const uint64_t m = (a ^ (a >> 32)) + (b ^ (b >> 29));
+  return static_cast<uint32_t>((m * 0x9e3779b97f4a7c15) >> 32);
+}
+
+/// Hash of the tuple that is the same for both directions and every in_port (connection table, tunnel source
+/// port).
+inline uint32_t SymmetricHash(const FlowKey4& key, uint64_t seed) noexcept {
+  const uint64_t a = static_cast<uint64_t>(key.src.be) << 16 | key.src_port_be;
+  const uint64_t b = static_cast<uint64_t>(key.dst.be) << 16 | key.dst_port_be;
+  const uint64_t lo = a < b ? a : b, hi = a < b ? b : a;
+  const uint64_t x = (lo ^ seed) * 0x9e3779b97f4a7c15;
+  const uint64_t y = (hi + (seed >> 32 | seed << 32) + key.proto) * 0xd6e8feb86659fd93;
+  const uint64_t m = (x ^ (x >> 32)) + (y ^ (y >> 29));
+  return static_cast<uint32_t>((m * 0x9e3779b97f4a7c15) >> 32);
+}
+
+}  // namespace podwire

@@ -1,0 +1,108 @@
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <absl/container/flat_hash_map.h>
+#include <absl/container/flat_hash_set.h>
+
+#include "acl/compiled_policy.h"
+#include "net/address.h"
+#include "net/id.h"
+#include "net/prefix_map.h"
+#include "overlay/next_hop.h"
+#include "pmd/port.h"
+
+namespace podwire {
+
+/// A pod's attachment on this node. The slot (EndpointId) is the attachment's for life and not given to
+/// another before its connections are gone.
+struct Endpoint {
+  EndpointId id = kNoEndpoint;
+  /// Counts up whenever some verdict of this endpoint may have changed (acl fingerprint) or the slot got a
+  /// new owner: connections decided under another version are decided anew at their next packet.
+  uint32_t version = 0;
+  PortId port = kNoPort;
+  MacAddr mac;
+  std::vector<IpAddress> addresses;
+  NextHopId adjacency = kNoNextHop;  ///< delivers to it
+  acl::EndpointPolicy policy;
+  std::string ns, name;
+  bool in_use() const { return port != kNoPort; }
+};
+
+enum class PortRole : uint8_t { kNone, kPod, kUnderlay };
+
+/// A port as the workers see it. Parse checks each frame's MACs against it.
+struct PortSlot {
+  pmd::Port* port =
+      nullptr;  ///< nullptr: free slot. Owned by control, destroyed a grace period after it left the tables.
+  PortRole role = PortRole::kNone;
+  EndpointId endpoint = kNoEndpoint;  ///< kPod
+  MacAddr
+      own_mac;  ///< destination MAC of frames for the switch: pods' gateway MAC, or the underlay port's MAC
+  MacAddr peer_mac;  ///< kPod: the only source MAC allowed
+  std::string name;
+};
+
+/// Where packets go: the next hop with the port it leaves by. header (Ethernet, or Ethernet to inner
+/// Ethernet) is copied in front of the IPv4 packet in one go; the outer destination MAC comes from the
+/// neighbour table when `neighbor` says so.
+struct Adjacency {
+  overlay::NextHop hop;
+  PortId port = kNoPort;
+  bool to_endpoint = false;  ///< delivers to a local pod: header is complete, no neighbour
+  EndpointId endpoint = kNoEndpoint;
+};
+
+enum class RouteKind : uint8_t { kForward, kSubnetLocal };
+
+struct FibEntry {
+  NextHopId next_hop = kNoNextHop;       ///< kForward
+  RouteKind kind = RouteKind::kForward;  ///< kSubnetLocal: this node's pod subnet; an address without
+                                         ///< endpoint has no route
+  std::string why;                       ///< for people: "node node-b by vxlan"
+};
+
+/// What the switch knows of itself.
+struct LocalNode {
+  std::string name;
+  std::vector<IpAddress> gateways;  ///< answered to pods: ARP, ICMP echo
+  MacAddr gateway_mac;              ///< the same on every pod port
+  IpAddress underlay_address;       ///< VTEP; empty: no underlay
+  uint8_t underlay_length = 0;
+  PortId underlay_port = kNoPort;
+  MacAddr underlay_mac;
+  MacAddr vtep_mac;
+  Vni vni{1};
+  uint16_t tunnel_port_be = 0;  ///< UDP destination port of tunnel packets
+  bool tunnel_is_vxlan = true;  ///< else flannel's udp backend
+  bool tunnel_enabled = false;
+  uint16_t pod_mtu = 1500;
+};
+
+/// Everything that decide() works from: an immutable value, built by control, published by one pointer.
+struct Tables {
+  uint32_t generation = 0;  ///< never 0 once published; counts up
+  LocalNode local;
+  std::vector<PortSlot> ports;         ///< by PortId
+  std::vector<Endpoint> endpoints;     ///< by EndpointId
+  std::vector<Adjacency> adjacencies;  ///< by NextHopId
+  absl::flat_hash_map<IpAddress, EndpointId> endpoint_by_address;
+  PrefixMap<FibEntry> fib;
+  absl::flat_hash_set<IpAddress> vteps;  ///< outer sources from which tunnel packets are accepted
+  std::shared_ptr<const acl::CompiledPolicy> policy;  ///< never null
+
+  const Endpoint* EndpointAt(EndpointId id) const {
+    return id.value() < endpoints.size() && endpoints[id.value()].in_use() ? &endpoints[id.value()] : nullptr;
+  }
+  const Endpoint* EndpointOf(const IpAddress& a) const {
+    const auto it = endpoint_by_address.find(a);
+    return it == endpoint_by_address.end() ? nullptr : EndpointAt(it->second);
+  }
+};
+
+}  // namespace podwire
