@@ -1,0 +1,21 @@
+#include "pmd/port.h"
+
+#include <array>
+
+#include "net/status.h"
+
+namespace podwire {
+namespace {
+constexpr std::array<std::string_view, 5> kKindNames = {"tap", "netdev", "vhost-user", "pci", "vdev"};
+}  // namespace
+
+std::string_view ToString(PortKind kind) { return kKindNames[static_cast<size_t>(kind)]; }
+
+absl::StatusOr<PortKind> ParsePortKind(std::string_view text) {
+  for (size_t i = 0; i < kKindNames.size(); ++i) {
+    if (kKindNames[i] == text) return static_cast<PortKind>(i);
+  }
+  return InvalidArgument("port kind \"{}\": expected tap, netdev, vhost-user, pci or vdev", text);
+}
+
+}  // namespace podwire

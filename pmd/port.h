@@ -1,0 +1,132 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <variant>
+
+#include <absl/status/status.h>
+#include <absl/status/statusor.h>
+#include <rte_mbuf.h>
+
+#include "net/address.h"
+#include "pmd/mempool.h"
+
+namespace podwire {
+
+enum class PortKind : uint8_t { kTap, kNetdev, kVhostUser, kPci, kVdev };
+
+/// "tap", "netdev", "vhost-user", "pci", "vdev".
+std::string_view ToString(PortKind kind);
+/// InvalidArgument that lists the kinds when `text` is none.
+absl::StatusOr<PortKind> ParsePortKind(std::string_view text);
+
+/// A kernel pod's interface: a TAP device with virtio-net headers.
+struct TapOptions {
+  std::string netns;             ///< path of the network namespace it lives in; empty: podwired's own
+  std::string ifname = "eth0";   ///< up to 15 bytes
+  std::optional<MacAddr> mac{};  ///< of the pod's end; none: the kernel's choice
+  bool persistent = true;  ///< the device survives this process (kill -9 included); Destroy() removes it
+};
+/// An existing kernel interface by AF_PACKET.
+struct NetdevOptions {
+  std::string interface;
+};
+/// A vhost-user socket for a virtio-user pod or a virtual machine.
+struct VhostUserOptions {
+  std::string socket_path;  ///< up to 107 bytes
+  uint16_t queues = 1;      ///< queue pairs
+  bool client = false;      ///< connect to the peer's socket (and reconnect) instead of listening
+};
+/// A device bound to vfio-pci.
+struct PciOptions {
+  std::string address;       ///< "0000:03:02.1"
+  uint16_t queues = 1;       ///< receive queues; at most what the device has
+  bool promiscuous = false;  ///< receive frames for other MACs too
+};
+/// Any DPDK virtual device.
+struct VdevOptions {
+  std::string devargs;  ///< "net_null0,size=64"
+};
+
+struct PortConfig {
+  std::string name;  ///< unique in the process
+  /// Decides the kind, in the order of PortKind.
+  std::variant<TapOptions, NetdevOptions, VhostUserOptions, PciOptions, VdevOptions> options;
+  uint16_t mtu = 1500;  ///< L3 bytes; a netdev keeps its own
+
+  PortKind kind() const { return static_cast<PortKind>(options.index()); }
+};
+
+struct PortContext {
+  MbufPools& pools;
+  uint16_t workers = 1;  ///< threads that transmit: TxBurst queues are 0..workers-1
+};
+
+/// Counters since the port came up. Frames as the switch sees them: a super-packet is one packet.
+struct PortStats {
+  uint64_t rx_packets = 0;
+  uint64_t rx_bytes = 0;
+  uint64_t rx_missed = 0;   ///< lost before the switch: no room in the ring or socket
+  uint64_t rx_errors = 0;   ///< malformed at the device, or no mbuf for them
+  uint64_t tx_packets = 0;  ///< taken by TxBurst and handed to the device
+  uint64_t tx_bytes = 0;
+  uint64_t tx_segments = 0;  ///< frames that software segmentation made of super-packets
+  uint64_t tx_errors = 0;    ///< taken by TxBurst and lost: device refused, no mbuf for a segment, malformed
+};
+
+/// A way in and out of the switch. RxBurst and TxBurst run on workers and never block; the rest is the
+/// control thread's. Destroying a port closes it and frees all it holds; no worker may use it any more by
+/// then.
+class Port {
+ public:
+  virtual ~Port() = default;
+  Port(const Port&) = delete;
+  Port& operator=(const Port&) = delete;
+
+  /// Up to `n` received frames, each with OffloadOf() set; they are the caller's. One thread a queue.
+  virtual uint16_t RxBurst(uint16_t queue, rte_mbuf** mbufs, uint16_t n) noexcept = 0;
+
+  /// Sends up to `n` frames, owns the first `returned` of them (as rte_eth_tx_burst); the others stay the
+  /// caller's. Work named by OffloadOf() is passed on, or done in software here. `queue` is the worker's
+  /// index.
+  virtual uint16_t TxBurst(uint16_t queue, rte_mbuf** mbufs, uint16_t n) noexcept = 0;
+
+  /// A descriptor that epoll reports readable while frames wait for RxBurst; -1: must be polled.
+  virtual int rx_fd() const { return -1; }
+  /// Receive queues: RxBurst takes 0..rx_queues()-1.
+  virtual uint16_t rx_queues() const { return 1; }
+  /// The device has fewer transmit queues than there are workers: TxBurst takes a short lock a burst.
+  virtual bool tx_is_shared() const { return false; }
+  /// Of the switch's end where the ends differ; empty if it has none.
+  virtual MacAddr mac() const = 0;
+  /// False also when the device vanished.
+  virtual bool link_up() const = 0;
+  /// Any thread.
+  virtual PortStats Stats() const = 0;
+  /// Removes what would outlive the process (a persistent tap); the port is dead afterwards.
+  virtual absl::Status Destroy() { return absl::OkStatus(); }
+
+  const std::string& name() const { return name_; }
+  PortKind kind() const { return kind_; }
+  /// L3 bytes.
+  uint16_t mtu() const { return mtu_; }
+
+ protected:
+  Port(const PortConfig& config) : name_(config.name), kind_(config.kind()), mtu_(config.mtu) {}
+  void set_mtu(uint16_t mtu) { mtu_ = mtu; }
+
+ private:
+  std::string name_;
+  PortKind kind_;
+  uint16_t mtu_;
+};
+
+/// Brings a port up (control thread; workers may run). On failure nothing is left behind: no device, socket
+/// file or memory. InvalidArgument: options that cannot work; FailedPrecondition: the machine is not ready,
+/// with the cure. `context.pools` must outlive the port.
+absl::StatusOr<std::unique_ptr<Port>> CreatePort(const PortConfig& config, const PortContext& context);
+
+}  // namespace podwire

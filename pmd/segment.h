@@ -1,0 +1,65 @@
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <span>
+
+#include <rte_mbuf.h>
+
+#include "pmd/mempool.h"
+#include "pmd/offload.h"
+
+namespace podwire {
+
+/// Adds the rest to a partial checksum (OffloadOf: kNeedsCsum) and clears that flag; chained mbufs included.
+/// A UDP result of 0 becomes 0xffff (RFC 768). False, and nothing changed, when the field lies outside the
+/// first mbuf.
+bool CompleteChecksum(rte_mbuf& packet) noexcept;
+
+/// Software segmentation of a TCP super-packet, plain or inside VXLAN or a bare UDP tunnel over IPv4 or IPv6
+/// (see Offload for what the mbuf must say). The frames are new single mbufs of at most gso_size payload; the
+/// checksums of IP (both) and TCP are complete, an outer UDP checksum is left as it was (0). TCP sequence
+/// numbers and IPv4 ids count up, FIN and PSH are on the last frame only, CWR on the first (RFC 3168 6.1.2).
+///
+///   Segmenter s;
+///   if (!s.Start(packet)) drop;
+///   while (uint16_t n = s.Next(pools, frames)) send;
+///   if (s.remaining() != 0) count: the pool ran dry;
+///   free packet
+class Segmenter {
+ public:
+  /// False when headers and lengths do not fit together. `packet` must outlive the use of Next.
+  bool Start(const rte_mbuf& packet) noexcept;
+  /// The next frames, each the caller's with OffloadOf() cleared. 0: all done, or no mbufs.
+  uint16_t Next(const MbufPools& pools, std::span<rte_mbuf*> frames) noexcept;
+  /// Payload bytes not yet in a frame.
+  uint32_t remaining() const { return payload_left_; }
+
+ private:
+  static constexpr uint16_t kMaxHeader = 256;
+
+  bool FindHeaders(const rte_mbuf& packet) noexcept;
+  void CopyPayload(uint8_t* to, uint32_t len) noexcept;
+  void WriteHeaders(uint8_t* frame, uint16_t payload_len) noexcept;
+  void WriteTcpChecksum(uint8_t* frame, uint16_t frame_len) const noexcept;
+  void WriteIp(uint8_t* frame, uint16_t offset, bool v4, uint16_t frame_len) const noexcept;
+
+  const rte_mbuf* source_ = nullptr;  ///< mbuf that holds the next payload byte
+  uint32_t source_offset_ = 0;
+  uint32_t payload_left_ = 0;
+  uint32_t sequence_ = 0;     ///< of the next frame
+  uint32_t address_sum_ = 0;  ///< of the pseudo header without the length
+  uint16_t index_ = 0;        ///< of the next frame
+  uint16_t gso_size_ = 0;
+  uint16_t header_len_ = 0;
+  uint16_t outer_l3_ = 0;  ///< offsets in the frame; outer ones count when tunnel_
+  uint16_t outer_l4_ = 0;
+  uint16_t l3_ = 0;
+  uint16_t l4_ = 0;
+  bool tunnel_ = false;
+  bool outer_v4_ = false;
+  bool v4_ = false;
+  std::array<uint8_t, kMaxHeader> header_;
+};
+
+}  // namespace podwire
