@@ -42,7 +42,7 @@ struct PolicyDecision {
   DropReason reason = DropReason::kNone;
   EndpointId src_endpoint = kNoEndpoint, dst_endpoint = kNoEndpoint;  ///< local ends
   uint32_t src_version = 0, dst_version = 0;                          ///< of these ends, when decided
-  acl::PolicyVerdict egress, ingress;                                 ///< meaningful for local ends
+  PolicyVerdict egress, ingress;                                      ///< meaningful for local ends
 };
 
 struct Decision {

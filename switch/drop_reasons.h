@@ -15,7 +15,8 @@ namespace podwire {
   X(kUnsupportedEthertype, "unsupported_ethertype", "neither IPv4 nor ARP")                                 \
   X(kIpOptions, "ip_options", "source-route option in the IPv4 header")                                     \
   X(kNotForUs, "not_for_us", "the frame's destination MAC is not the switch's")                             \
-  X(kNotOurAddress, "not_our_address", "sent to the node's own underlay address, but no tunnel packet")     \
+  X(kNotOurAddress, "not_our_address",                                                                      \
+    "sent to the switch's own gateway or underlay address, which answers pings only")                       \
   X(kSpoofedMac, "spoofed_mac", "a pod sent from a MAC that is not its own")                                \
   X(kSpoofedAddress, "spoofed_address",                                                                     \
     "a pod sent from an address that is not its own, or one of this node's pod addresses came in from "     \

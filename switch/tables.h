@@ -29,7 +29,7 @@ struct Endpoint {
   MacAddr mac;
   std::vector<IpAddress> addresses;
   NextHopId adjacency = kNoNextHop;  ///< delivers to it
-  acl::EndpointPolicy policy;
+  EndpointPolicy policy;
   std::string ns, name;
   bool in_use() const { return port != kNoPort; }
 };
@@ -38,7 +38,7 @@ enum class PortRole : uint8_t { kNone, kPod, kUnderlay };
 
 /// A port as the workers see it. Parse checks each frame's MACs against it.
 struct PortSlot {
-  pmd::Port* port =
+  Port* port =
       nullptr;  ///< nullptr: free slot. Owned by control, destroyed a grace period after it left the tables.
   PortRole role = PortRole::kNone;
   EndpointId endpoint = kNoEndpoint;  ///< kPod
@@ -52,7 +52,7 @@ struct PortSlot {
 /// Ethernet) is copied in front of the IPv4 packet in one go; the outer destination MAC comes from the
 /// neighbour table when `neighbor` says so.
 struct Adjacency {
-  overlay::NextHop hop;
+  NextHop hop;
   PortId port = kNoPort;
   bool to_endpoint = false;  ///< delivers to a local pod: header is complete, no neighbour
   EndpointId endpoint = kNoEndpoint;
@@ -93,8 +93,8 @@ struct Tables {
   std::vector<Adjacency> adjacencies;  ///< by NextHopId
   absl::flat_hash_map<IpAddress, EndpointId> endpoint_by_address;
   PrefixMap<FibEntry> fib;
-  absl::flat_hash_set<IpAddress> vteps;  ///< outer sources from which tunnel packets are accepted
-  std::shared_ptr<const acl::CompiledPolicy> policy;  ///< never null
+  absl::flat_hash_set<IpAddress> vteps;          ///< outer sources from which tunnel packets are accepted
+  std::shared_ptr<const CompiledPolicy> policy;  ///< never null
 
   const Endpoint* EndpointAt(EndpointId id) const {
     return id.value() < endpoints.size() && endpoints[id.value()].in_use() ? &endpoints[id.value()] : nullptr;
