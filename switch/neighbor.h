@@ -1,0 +1,97 @@
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include <absl/base/thread_annotations.h>
+#include <absl/container/flat_hash_map.h>
+#include <absl/synchronization/mutex.h>
+
+#include "net/address.h"
+#include "net/id.h"
+
+namespace podwire {
+
+/// Names a slot of the neighbour table and which of its owners in turn (4 bits), so that a reference kept too
+/// long finds nothing instead of somebody else's MAC.
+using NeighborId = Id<struct NeighborIdTag, uint16_t>;
+inline constexpr NeighborId kNoNeighbor{UINT16_MAX};
+
+enum class NeighborState : uint8_t {
+  kNone,       ///< nothing known, nobody asked
+  kResolving,  ///< asked, no answer yet
+  kReachable,  ///< confirmed within 30 s
+  kStale,      ///< confirmed within 90 s: used, and asked again
+};
+
+std::string_view Name(NeighborState s);  ///< "none", "resolving", "reachable", "stale"
+
+/// The MAC addresses of underlay neighbours by IP address; shared by all workers. Use is lock-free;
+/// everything else takes a short lock and is for the slow path. Times are milliseconds of any steady clock,
+/// modulo 2^32.
+class NeighborTable {
+ public:
+  static constexpr uint16_t kCapacity = 4095;
+  static constexpr uint32_t kReachableMs = 30'000;
+  static constexpr uint32_t kStaleMs = 60'000;        ///< after kReachableMs
+  static constexpr uint32_t kProbeIntervalMs = 1000;  ///< a slot is asked for at most so often
+  static constexpr uint32_t kUnusedMs = 300'000;      ///< then Sweep gives the slot up
+
+  NeighborTable();
+
+  struct Result {
+    MacAddr mac;  ///< valid when `usable`
+    bool usable = false;
+    bool probe = false;    ///< send an ARP request now: to `mac` when usable, else broadcast
+    bool expired = false;  ///< the slot is another's by now: call SlotFor again
+  };
+  /// What to do with a packet for this neighbour. Of concurrent callers one is told to probe.
+  Result Use(NeighborId id, uint32_t now_ms) noexcept;
+
+  /// Finds or adds. Full: gives up a slot that never got an answer; kNoNeighbor if there is none.
+  NeighborId SlotFor(const IpAddress& address, uint32_t now_ms) noexcept;
+
+  /// `address` has said that it is at `mac`. Ignored for addresses without a slot unless `add`.
+  void Learn(const IpAddress& address, const MacAddr& mac, uint32_t now_ms, bool add) noexcept;
+
+  /// Frees unused slots. From a maintenance thread, every few seconds.
+  void Sweep(uint32_t now_ms) noexcept;
+
+  /// Counts up with every Learn: packets that wait may go.
+  uint32_t changes() const noexcept { return changes_.load(std::memory_order_acquire); }
+
+  struct Entry {
+    IpAddress address;
+    MacAddr mac;
+    NeighborState state = NeighborState::kNone;
+    uint32_t age_ms = 0;  ///< since the last answer; 0 if there was none
+  };
+  /// Sorted by address, for listing.
+  std::vector<Entry> Snapshot(uint32_t now_ms) const;
+
+ private:
+  /// word: MAC in the low 48 bits, known flag, owner number in the top four.
+  struct Slot {
+    std::atomic<uint64_t> word{0};
+    std::atomic<uint32_t> confirmed_ms{0};
+    std::atomic<uint32_t> probed_ms{0};
+    std::atomic<uint32_t> used_ms{0};
+    IpAddress address;  // under mutex_; empty: free
+  };
+
+  std::optional<uint16_t> TakeSlot(uint32_t now_ms) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Free(uint16_t index) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  std::unique_ptr<Slot[]> slots_;
+  std::atomic<uint32_t> changes_{0};
+  mutable absl::Mutex mutex_;
+  absl::flat_hash_map<IpAddress, uint16_t> index_ ABSL_GUARDED_BY(mutex_);
+  std::vector<uint16_t> free_ ABSL_GUARDED_BY(mutex_);
+  uint16_t hand_ ABSL_GUARDED_BY(mutex_) = 0;  // where the search for a victim goes on
+};
+
+}  // namespace podwire

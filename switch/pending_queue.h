@@ -1,0 +1,76 @@
+#pragma once
+
+#include <array>
+#include <cstdint>
+
+#include "net/id.h"
+#include "switch/drop_reasons.h"
+#include "switch/neighbor.h"
+#include "switch/packet.h"
+
+namespace podwire {
+
+/// A packet that waits for its next hop's MAC.
+struct PendingPacket {
+  Packet packet;            ///< owned mbuf
+  NextHopId next_hop;       ///< of the tables of `generation`
+  uint32_t generation = 0;  ///< Tables::generation when it was queued; others: decide again
+  uint32_t deadline_ms = 0;
+  NeighborId neighbor = kNoNeighbor;
+};
+
+/// A worker's packets that wait for ARP: few, and not for long. Single-threaded.
+class PendingQueue {
+ public:
+  static constexpr uint16_t kCapacity = 256;
+  static constexpr uint16_t kPerNeighbor = 8;
+  static constexpr uint32_t kWaitMs = 1000;
+
+  /// Takes the mbuf when kNone; else kNeighborQueueFull and it stays the caller's.
+  DropReason Push(const Packet& packet, NextHopId next_hop, uint32_t generation, NeighborId neighbor,
+                  uint32_t now_ms) noexcept;
+
+  /// emit(PendingPacket&, const MacAddr&) for what can go, in order of arrival; drop(rte_mbuf*, DropReason)
+  /// for what has waited kWaitMs. Both take the mbuf. Cheap when nothing has changed: for every loop.
+  template <class Emit, class Drop>
+  void Flush(uint32_t now_ms, NeighborTable& neighbors, Emit&& emit, Drop&& drop) noexcept {
+    if (size_ == 0 || !Due(now_ms, neighbors.changes())) return;
+    // emit may queue again: what came meanwhile is behind `n` and kept.
+    const uint16_t n = size_;
+    uint16_t kept = 0;
+    for (uint16_t i = 0; i < n; ++i) {
+      PendingPacket p = queue_[i];
+      const NeighborTable::Result r = neighbors.Use(p.neighbor, now_ms);
+      if (r.usable) {
+        emit(p, r.mac);
+      } else if (r.expired || static_cast<int32_t>(now_ms - p.deadline_ms) >= 0) {
+        drop(p.packet.mbuf, DropReason::kNeighborUnresolved);
+      } else {
+        queue_[kept++] = p;
+      }
+    }
+    for (uint16_t i = n; i < size_; ++i) queue_[kept++] = queue_[i];
+    size_ = kept;
+  }
+
+  /// Gives everything to drop(rte_mbuf*, DropReason): the worker ends.
+  template <class Drop>
+  void Clear(Drop&& drop) noexcept {
+    for (uint16_t i = 0; i < size_; ++i) drop(queue_[i].packet.mbuf, DropReason::kShutdown);
+    size_ = 0;
+  }
+
+  uint16_t size() const { return size_; }
+
+ private:
+  static constexpr uint32_t kScanMs = 10;  // deadlines are looked at so often
+
+  bool Due(uint32_t now_ms, uint32_t changes) noexcept;
+
+  std::array<PendingPacket, kCapacity> queue_;
+  uint16_t size_ = 0;
+  uint32_t seen_changes_ = 0;
+  uint32_t scanned_ms_ = 0;
+};
+
+}  // namespace podwire
