@@ -1,0 +1,74 @@
+#include "pmd/netlink.h"
+
+#include <netlink/errno.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <cstdlib>
+
+#include "net/status.h"
+
+namespace podwire {
+namespace {
+
+absl::StatusCode CodeOf(int nl_error) {
+  switch (nl_error) {
+    case NLE_NODEV:
+    case NLE_OBJ_NOTFOUND:
+    case NLE_NOADDR:
+      return absl::StatusCode::kNotFound;
+    case NLE_EXIST:
+      return absl::StatusCode::kAlreadyExists;
+    case NLE_PERM:
+    case NLE_NOACCESS:
+      return absl::StatusCode::kPermissionDenied;
+    case NLE_INVAL:
+    case NLE_RANGE:
+      return absl::StatusCode::kInvalidArgument;
+    default:
+      return absl::StatusCode::kInternal;
+  }
+}
+
+}  // namespace
+
+absl::Status NlStatus(int result, const std::string& what) {
+  if (result >= 0) return absl::OkStatus();
+  return Error(CodeOf(-result), "{}: {}", what, nl_geterror(result));
+}
+
+absl::StatusOr<NlSocket> ConnectNetlink() {
+  NlSocket socket(nl_socket_alloc());
+  if (socket == nullptr) return Error(absl::StatusCode::kResourceExhausted, "netlink socket: out of memory");
+  RETURN_IF_ERROR(NlStatus(nl_connect(socket.get(), NETLINK_ROUTE), "connect to netlink"));
+  return socket;
+}
+
+absl::StatusOr<RtnlLink> GetLink(nl_sock* socket, const std::string& ifname) {
+  rtnl_link* link = nullptr;
+  const int result = rtnl_link_get_kernel(socket, 0, ifname.c_str(), &link);
+  RETURN_IF_ERROR(NlStatus(result, fmt::format("interface {}", ifname)));
+  return RtnlLink(link);
+}
+
+MacAddr LinkMac(rtnl_link* link) {
+  MacAddr mac;
+  nl_addr* address = rtnl_link_get_addr(link);
+  if (address == nullptr || nl_addr_get_len(address) != mac.bytes.size()) return mac;
+  std::copy_n(static_cast<const uint8_t*>(nl_addr_get_binary_addr(address)), mac.bytes.size(),
+              mac.bytes.begin());
+  return mac;
+}
+
+NlAddress MakeNlAddress(const IpAddress& address, uint8_t length) {
+  NlAddress out(
+      nl_addr_build(address.is_v4() ? AF_INET : AF_INET6, address.bytes().data(), address.bits() / 8));
+  if (out != nullptr) nl_addr_set_prefixlen(out.get(), length);
+  return out;
+}
+
+NlAddress MakeNlAddress(const MacAddr& mac) {
+  return NlAddress(nl_addr_build(AF_LLC, mac.bytes.data(), mac.bytes.size()));
+}
+
+}  // namespace podwire

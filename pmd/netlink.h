@@ -1,0 +1,52 @@
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include <absl/status/status.h>
+#include <absl/status/statusor.h>
+#include <netlink/addr.h>
+#include <netlink/cache.h>
+#include <netlink/netlink.h>
+#include <netlink/route/addr.h>
+#include <netlink/route/link.h>
+#include <netlink/route/neighbour.h>
+#include <netlink/route/route.h>
+
+#include "net/address.h"
+
+namespace podwire {
+
+template <auto kFree>
+struct NlFree {
+  template <class T>
+  void operator()(T* object) const noexcept {
+    kFree(object);
+  }
+};
+using NlSocket = std::unique_ptr<nl_sock, NlFree<nl_socket_free>>;
+using NlCache = std::unique_ptr<nl_cache, NlFree<nl_cache_free>>;
+using NlAddress = std::unique_ptr<nl_addr, NlFree<nl_addr_put>>;
+using NlMessage = std::unique_ptr<nl_msg, NlFree<nlmsg_free>>;
+using RtnlLink = std::unique_ptr<rtnl_link, NlFree<rtnl_link_put>>;
+using RtnlAddr = std::unique_ptr<rtnl_addr, NlFree<rtnl_addr_put>>;
+using RtnlRoute = std::unique_ptr<rtnl_route, NlFree<rtnl_route_put>>;
+using RtnlNeigh = std::unique_ptr<rtnl_neigh, NlFree<rtnl_neigh_put>>;
+
+/// A libnl result (negative: an error) as a status that says what was tried.
+absl::Status NlStatus(int result, const std::string& what);
+
+/// A route netlink socket of the calling thread's network namespace.
+absl::StatusOr<NlSocket> ConnectNetlink();
+
+/// The link as the kernel has it now; NotFound when there is none of this name.
+absl::StatusOr<RtnlLink> GetLink(nl_sock* socket, const std::string& ifname);
+
+/// The link's hardware address; empty when it has none of six bytes.
+MacAddr LinkMac(rtnl_link* link);
+
+/// `address`, as a prefix of `length` bits.
+NlAddress MakeNlAddress(const IpAddress& address, uint8_t length);
+NlAddress MakeNlAddress(const MacAddr& mac);
+
+}  // namespace podwire
