@@ -6,6 +6,7 @@
 
 #include "acl/compiled_policy.h"
 #include "net/id.h"
+#include "switch/drop_reasons.h"
 #include "switch/flow_key.h"
 #include "switch/timeouts.h"
 
@@ -44,7 +45,7 @@ struct alignas(64) Connection {
   std::atomic<uint32_t> serial{0};  ///< odd: in use; counts up at insert and at removal
   std::atomic<uint32_t> last_seen_ms{0};
   std::atomic<ConnState> state{ConnState::kNone};
-  std::atomic<bool> allowed{true};
+  std::atomic<DropReason> denied{DropReason::kNone};  ///< kNone: the policies allow it
   uint16_t shard = 0;
   uint32_t next = 0;  ///< hash chain or free list (the table's)
   // The policy decision, of the original direction; re-decided under the shard lock when a version is out of
