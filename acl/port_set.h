@@ -1,0 +1,80 @@
+#pragma once
+
+#include <compare>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <absl/container/flat_hash_map.h>
+
+#include "acl/model.h"
+#include "net/id.h"
+
+namespace podwire {
+
+/// A rule of a policy: `policy` indexes CompiledPolicy::policies(), `rule` the policy's ingress or egress
+/// list.
+struct RuleRef {
+  uint32_t policy = UINT32_MAX;
+  uint32_t rule = UINT32_MAX;
+  auto operator<=>(const RuleRef&) const = default;
+  template <class H>
+  friend H AbslHashValue(H h, const RuleRef& r) {
+    return H::combine(std::move(h), r.policy, r.rule);
+  }
+};
+inline constexpr RuleRef kNoRule{};
+
+/// Protocol and port as one number, so that a rule's ports are ranges of one axis: TCP, UDP and SCTP ports,
+/// then all other protocols, then names of egress ports, which the destination pod resolves.
+using PortKey = uint32_t;
+inline constexpr PortKey kOtherProtocols = 3u << 16;
+inline constexpr PortKey kFirstPortName = 1u << 24;
+inline constexpr PortKey kLastPortKey = UINT32_MAX;
+/// `port` in host order.
+PortKey MakePortKey(uint8_t ip_proto, uint16_t port) noexcept;
+
+struct PortRange {
+  PortKey first = 0;
+  PortKey last = 0;  ///< inclusive
+  RuleRef rule;      ///< what allows it
+  bool operator==(const PortRange&) const = default;
+  template <class H>
+  friend H AbslHashValue(H h, const PortRange& r) {
+    return H::combine(std::move(h), r.first, r.last, r.rule);
+  }
+};
+
+/// Sorted and disjoint; where ranges overlapped the smallest rule is kept.
+using PortRanges = std::vector<PortRange>;
+PortRanges Disjoint(PortRanges ranges);
+/// Sorted, disjoint ranges with neighbours joined whatever their rules are.
+PortRanges WithoutRules(std::span<const PortRange> ranges);
+
+using PortSetId = Id<struct PortSetIdTag, uint32_t>;
+inline constexpr PortSetId kNoPorts{0};  ///< the empty set
+
+/// Distinct port sets, each held once.
+class PortSetPool {
+ public:
+  PortSetPool() { sets_.emplace_back(); }
+  /// `ranges` as Disjoint returns them.
+  PortSetId Intern(PortRanges ranges);
+  std::span<const PortRange> Get(PortSetId id) const { return sets_[id.value()]; }
+  /// The rule that allows `key`, or kNoRule. A binary search.
+  RuleRef Find(PortSetId id, PortKey key) const noexcept;
+  size_t size() const { return sets_.size(); }
+  /// Drops what only Intern needs.
+  void Seal() { ids_ = {}; }
+
+ private:
+  std::vector<PortRanges> sets_;
+  absl::flat_hash_map<PortRanges, PortSetId> ids_;
+};
+
+/// The names that a pod gives its ports: key of the port, key of the name. Sorted.
+using PortNames = std::vector<std::pair<PortKey, PortKey>>;
+
+}  // namespace podwire
