@@ -1,0 +1,228 @@
+#include "control/config.h"
+
+#include <algorithm>
+#include <charconv>
+#include <fstream>
+#include <iterator>
+#include <set>
+
+#include "control/json_reader.h"
+#include "net/status.h"
+
+namespace podwire {
+namespace {
+
+using nlohmann::json;
+
+constexpr unsigned kMaxLcore = 127;  // RTE_MAX_LCORE - 1
+constexpr size_t kMaxSocketPath = 107;
+
+bool IsDnsName(std::string_view name) {
+  const auto alnum = [](char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'); };
+  if (name.empty() || name.size() > 253 || !alnum(name.front()) || !alnum(name.back())) return false;
+  return std::ranges::all_of(name, [&](char c) { return alnum(c) || c == '-' || c == '.'; });
+}
+
+void ReadNode(JsonReader& r, Config& c) {
+  r.Require("node", "this node's name, as its Node object has it");
+  r.String("node", c.node);
+  if (r.ok() && !IsDnsName(c.node)) {
+    r.Fail("node", fmt::format("\"{}\" is not a DNS name (lower case letters, digits, '-' and '.')", c.node));
+  }
+  r.String("stateDir", c.state_dir);
+  if (c.state_dir.empty() || c.state_dir[0] != '/') r.Fail("stateDir", "expected an absolute path");
+  std::string listen;
+  r.String("listen", listen);
+  if (r.Get("listen") == nullptr || !r.ok()) return;
+  if (auto address = ParseListenAddress(listen); address.ok()) {
+    c.listen = *std::move(address);
+  } else {
+    r.Fail("listen", Message(address.status()));
+  }
+}
+
+absl::Status ReadLcores(const json& value, Config& c) {
+  JsonReader r(value, "lcores");
+  r.Number("control", c.control_lcore, 0, kMaxLcore);
+  if (const json* workers = r.Array("workers", "an array of lcore numbers"); workers != nullptr) {
+    c.worker_lcores.clear();
+    for (size_t i = 0; i < workers->size(); ++i) {
+      const json& item = (*workers)[i];
+      const std::string key = fmt::format("workers[{}]", i);
+      if (!item.is_number_unsigned() || item.get<uint64_t>() > kMaxLcore) {
+        r.Fail(key, fmt::format("expected an lcore number from 0 to {}, not {}", kMaxLcore, Brief(item)));
+        break;
+      }
+      const auto lcore = item.get<unsigned>();
+      if (std::ranges::find(c.worker_lcores, lcore) != c.worker_lcores.end()) {
+        r.Fail(key, fmt::format("lcore {} is given twice", lcore));
+      }
+      c.worker_lcores.push_back(lcore);
+    }
+    if (c.worker_lcores.empty()) r.Fail("workers", "expected at least one lcore");
+  }
+  if (std::ranges::find(c.worker_lcores, c.control_lcore) != c.worker_lcores.end()) {
+    r.Fail("control",
+           fmt::format("lcore {} is a worker's (lcores.workers); expected another", c.control_lcore));
+  }
+  return r.Finish();
+}
+
+absl::Status ReadTimeouts(const json& value, Timeouts& t) {
+  constexpr uint64_t kLongest = 30 * 86400;
+  JsonReader r(value, "timeouts");
+  const std::pair<std::string_view, uint32_t*> keys[] = {{"tcpSynSent", &t.tcp_syn_sent},
+                                                         {"tcpSynRecv", &t.tcp_syn_recv},
+                                                         {"tcpEstablished", &t.tcp_established},
+                                                         {"tcpFinWait", &t.tcp_fin_wait},
+                                                         {"tcpCloseWait", &t.tcp_close_wait},
+                                                         {"tcpLastAck", &t.tcp_last_ack},
+                                                         {"tcpTimeWait", &t.tcp_time_wait},
+                                                         {"tcpClose", &t.tcp_close},
+                                                         {"udpNew", &t.udp_new},
+                                                         {"udpEstablished", &t.udp_established},
+                                                         {"icmp", &t.icmp},
+                                                         {"sctpNew", &t.sctp_new},
+                                                         {"sctpEstablished", &t.sctp_established},
+                                                         {"other", &t.other}};
+  for (const auto& [key, out] : keys) r.Number(key, *out, 1, kLongest);
+  return r.Finish();
+}
+
+absl::Status ReadPorts(const json& value, Config& c) {
+  std::set<std::string> names;
+  for (size_t i = 0; i < value.size(); ++i) {
+    const std::string path = fmt::format("ports[{}]", i);
+    ASSIGN_OR_RETURN(PortConfig port, ParsePort(value[i], path));
+    if (!names.insert(port.name).second) {
+      return InvalidArgument("{}.name: \"{}\" is another port's name too", path, port.name);
+    }
+    c.ports.push_back(std::move(port));
+  }
+  return absl::OkStatus();
+}
+
+void ReadUnderlayAddresses(JsonReader& r, UnderlayConfig& u) {
+  std::string address, gateway;
+  r.Require("address", "this node's address on the underlay with its prefix length, like 192.0.2.1/24");
+  r.String("address", address);
+  r.String("gateway", gateway);
+  if (!r.ok()) return;
+  const auto parsed = ParseInterfaceAddress(address);
+  if (!parsed.ok()) return r.Fail("address", Message(parsed.status()));
+  u.address = *parsed;
+  if (!u.address.address.is_v4()) return r.Fail("address", "expected an IPv4 address");
+  if (u.address.length < 8 || u.address.length > 31) {
+    return r.Fail("address", fmt::format("expected a prefix length from 8 to 31, not {}", u.address.length));
+  }
+  const IpPrefix prefix = u.address.prefix();
+  const uint64_t last = (uint64_t{1} << (32 - prefix.length)) - 1;
+  const bool has_broadcast = prefix.length < 31;
+  if (has_broadcast &&
+      (u.address.address == prefix.address || u.address.address == Offset(prefix.address, last))) {
+    return r.Fail("address", fmt::format("{} is the prefix's network or broadcast address", address));
+  }
+  if (r.Get("gateway") == nullptr) return;
+  const auto via = ParseIp(gateway);
+  if (!via.ok()) return r.Fail("gateway", Message(via.status()));
+  u.gateway = *via;
+  if (!prefix.Contains(u.gateway)) {
+    return r.Fail("gateway", fmt::format("{} is not in {}", gateway, ToString(prefix)));
+  }
+  if (u.gateway == u.address.address) r.Fail("gateway", "is this node's own address");
+}
+
+absl::Status ReadUnderlay(const json& value, Config& c) {
+  JsonReader r(value, "underlay");
+  UnderlayConfig u;
+  r.Require("port", "the name of one of ports");
+  r.String("port", u.port);
+  const bool known = std::ranges::any_of(c.ports, [&](const PortConfig& p) { return p.name == u.port; });
+  if (r.ok() && !known) r.Fail("port", fmt::format("no port in ports is called \"{}\"", u.port));
+  ReadUnderlayAddresses(r, u);
+  r.Number("mtu", u.mtu, kMinMtu, kMaxMtu);
+  RETURN_IF_ERROR(r.Finish());
+  c.underlay = std::move(u);
+  return absl::OkStatus();
+}
+
+bool IsLoopback(const std::string& host) {
+  if (host == "localhost") return true;
+  const auto ip = ParseIp(host);
+  if (!ip.ok()) return false;
+  return IpPrefix::Make(*ip, 8) == *ParsePrefix("127.0.0.0/8") || *ip == *ParseIp("::1");
+}
+
+}  // namespace
+
+std::string ListenAddress::grpc() const {
+  if (!unix_path.empty()) return "unix:" + unix_path;
+  const bool v6 = host.find(':') != std::string::npos;
+  return fmt::format("{}{}{}:{}", v6 ? "[" : "", host, v6 ? "]" : "", port);
+}
+
+absl::StatusOr<ListenAddress> ParseListenAddress(std::string_view text) {
+  constexpr std::string_view kExpected = "expected unix:///PATH or tcp:HOST:PORT";
+  ListenAddress a;
+  if (text.starts_with("unix:")) {
+    std::string_view path = text.substr(5);
+    if (path.starts_with("//")) path.remove_prefix(2);
+    if (!path.starts_with("/")) return InvalidArgument("{}, the path absolute; not \"{}\"", kExpected, text);
+    if (path.size() > kMaxSocketPath)
+      return InvalidArgument("the path is longer than {} bytes", kMaxSocketPath);
+    a.unix_path = path;
+    return a;
+  }
+  const size_t colon = text.rfind(':');
+  if (!text.starts_with("tcp:") || colon <= 4) return InvalidArgument("{}; not \"{}\"", kExpected, text);
+  a.host = text.substr(4, colon - 4);
+  if (a.host.starts_with('[') && a.host.ends_with(']')) a.host = a.host.substr(1, a.host.size() - 2);
+  const std::string_view digits = text.substr(colon + 1);
+  const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), a.port);
+  if (error != std::errc{} || end != digits.data() + digits.size() || a.port == 0) {
+    return InvalidArgument("{}, PORT from 1 to 65535; not \"{}\"", kExpected, text);
+  }
+  if (!IsLoopback(a.host)) {
+    return InvalidArgument(
+        "{} can be reached from outside, and the API has no TLS: expected a loopback address (127.0.0.1, "
+        "::1) or "
+        "a UNIX socket",
+        a.host);
+  }
+  return a;
+}
+
+absl::StatusOr<Config> ParseConfig(std::string_view text) {
+  ASSIGN_OR_RETURN(const json document, ParseJson(text));
+  JsonReader r(document, "");
+  Config c;
+  ReadNode(r, c);
+  if (const json* lcores = r.Get("lcores")) r.Fail(ReadLcores(*lcores, c));
+  r.Number("memoryMb", c.memory_mb, 64, 1 << 20);
+  r.Choice("hugepages", c.hugepages, {"auto", "on", "off"});
+  r.Number("connections", c.connections, 1024, 1 << 26);
+  if (const json* timeouts = r.Get("timeouts")) r.Fail(ReadTimeouts(*timeouts, c.timeouts));
+  if (const json* ports = r.Array("ports", "an array of ports")) r.Fail(ReadPorts(*ports, c));
+  if (const json* underlay = r.Get("underlay"); underlay != nullptr && r.ok())
+    r.Fail(ReadUnderlay(*underlay, c));
+  if (const json* network = r.Get("network"); network != nullptr) {
+    if (!network->is_object())
+      r.Fail("network", fmt::format("expected flannel's net-conf object, not {}", Brief(*network)));
+    c.network = network->dump();
+  }
+  r.Choice("logLevel", c.log_level, {"trace", "debug", "info", "warn", "error"});
+  RETURN_IF_ERROR(r.Finish());
+  return c;
+}
+
+absl::StatusOr<Config> LoadConfig(const std::string& file) {
+  std::ifstream in(file, std::ios::binary);
+  if (!in) return ErrnoError(errno, "configuration {}", file);
+  const std::string text{std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
+  if (in.bad()) return ErrnoError(errno, "configuration {}: read", file);
+  auto config = ParseConfig(text);
+  if (!config.ok()) return Annotate(config.status(), file);
+  return config;
+}
+
+}  // namespace podwire

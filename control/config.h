@@ -1,0 +1,71 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <absl/status/status.h>
+#include <absl/status/statusor.h>
+#include <nlohmann/json_fwd.hpp>
+
+#include "net/address.h"
+#include "pmd/port.h"
+#include "switch/timeouts.h"
+
+namespace podwire {
+
+inline constexpr uint16_t kMinMtu = 576;
+inline constexpr uint16_t kMaxMtu = 65535;
+
+/// Where the API is served.
+struct ListenAddress {
+  std::string unix_path;  ///< absolute; empty: TCP
+  std::string host;       ///< a loopback address
+  uint16_t port = 0;
+  /// As gRPC takes it: "unix:/run/x.sock", "127.0.0.1:5000".
+  std::string grpc() const;
+};
+
+/// "unix:///run/podwire/podwire.sock" or "tcp:127.0.0.1:5000".
+absl::StatusOr<ListenAddress> ParseListenAddress(std::string_view text);
+
+struct UnderlayConfig {
+  std::string port;          ///< one of Config::ports
+  InterfaceAddress address;  ///< IPv4
+  IpAddress gateway;         ///< empty: none
+  uint16_t mtu = 0;          ///< 0: the port's
+};
+
+/// podwired's configuration file (docs/configuration.md).
+struct Config {
+  std::string node;
+  std::string state_dir = "/var/lib/podwire";
+  ListenAddress listen{.unix_path = "/run/podwire/podwire.sock"};
+  std::vector<unsigned> worker_lcores{1};
+  unsigned control_lcore = 0;
+  uint32_t memory_mb = 512;
+  std::string hugepages = "auto";  ///< auto, on, off
+  uint32_t connections = 262144;
+  Timeouts timeouts;
+  std::vector<PortConfig> ports;
+  std::optional<UnderlayConfig> underlay;
+  std::string network;  ///< flannel's net-conf as JSON text; empty: none
+  std::string log_level = "info";
+};
+
+/// InvalidArgument begins with the path of the key ("ports[1].kind: ...") and says what was expected.
+absl::StatusOr<Config> ParseConfig(std::string_view text);
+/// The same of a file, whose name then comes first.
+absl::StatusOr<Config> LoadConfig(const std::string& file);
+
+/// One item of `ports`; `path` is its own, for messages.
+absl::StatusOr<PortConfig> ParsePort(const nlohmann::json& value, const std::string& path);
+/// The kind-specific keys as ParsePort takes them, as text: {"interface": "eth1"}.
+std::vector<std::pair<std::string, std::string>> PortOptions(const PortConfig& port);
+/// The opposite, from text ("queues": "2"); messages name `options.KEY`.
+absl::StatusOr<PortConfig> ParsePortOptions(const std::string& name, const std::string& kind, uint16_t mtu,
+                                            const std::vector<std::pair<std::string, std::string>>& options);
+
+}  // namespace podwire

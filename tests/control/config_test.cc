@@ -1,0 +1,176 @@
+#include "control/config.h"
+
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+
+#include "net/status.h"
+
+namespace podwire {
+namespace {
+
+using nlohmann::json;
+
+json Good() {
+  return json::parse(R"({
+    "node": "node-a", "stateDir": "/var/lib/podwire", "listen": "unix:///run/podwire/podwire.sock",
+    "lcores": {"workers": [1, 2], "control": 0}, "memoryMb": 256, "hugepages": "off", "connections": 4096,
+    "timeouts": {"tcpEstablished": 3600, "icmp": 5},
+    "ports": [
+      {"name": "uplink", "kind": "netdev", "interface": "eth0", "mtu": 1400},
+      {"name": "host", "kind": "tap", "interface": "pw0", "netns": "/run/netns/x", "mac": "02:00:00:00:00:01"},
+      {"name": "vm", "kind": "vhost-user", "socket": "/run/vm.sock", "queues": 2},
+      {"name": "vf", "kind": "pci", "address": "0000:03:02.1"},
+      {"name": "null", "kind": "vdev", "devargs": "net_null0,size=64"}],
+    "underlay": {"port": "uplink", "address": "192.0.2.1/24", "gateway": "192.0.2.254", "mtu": 1400},
+    "network": {"Network": "10.244.0.0/16", "Backend": {"Type": "vxlan"}},
+    "logLevel": "debug"})");
+}
+
+std::string ErrorOf(const json& document) {
+  const auto c = ParseConfig(document.dump());
+  return c.ok() ? "ok" : Message(c.status());
+}
+
+TEST(ConfigTest, ReadsEveryKey) {
+  const auto c = ParseConfig(Good().dump());
+  ASSERT_TRUE(c.ok()) << Message(c.status());
+  EXPECT_EQ(c->node, "node-a");
+  EXPECT_EQ(c->listen.unix_path, "/run/podwire/podwire.sock");
+  EXPECT_EQ(c->worker_lcores, (std::vector<unsigned>{1, 2}));
+  EXPECT_EQ(c->memory_mb, 256u);
+  EXPECT_EQ(c->hugepages, "off");
+  EXPECT_EQ(c->connections, 4096u);
+  EXPECT_EQ(c->timeouts.tcp_established, 3600u);
+  EXPECT_EQ(c->timeouts.icmp, 5u);
+  EXPECT_EQ(c->timeouts.udp_new, 30u);
+  ASSERT_EQ(c->ports.size(), 5u);
+  EXPECT_EQ(std::get<NetdevOptions>(c->ports[0].options).interface, "eth0");
+  EXPECT_EQ(c->ports[0].mtu, 1400);
+  EXPECT_EQ(std::get<TapOptions>(c->ports[1].options).netns, "/run/netns/x");
+  EXPECT_FALSE(std::get<TapOptions>(c->ports[1].options).persistent);
+  EXPECT_EQ(std::get<VhostUserOptions>(c->ports[2].options).queues, 2);
+  EXPECT_EQ(std::get<PciOptions>(c->ports[3].options).address, "0000:03:02.1");
+  EXPECT_EQ(std::get<VdevOptions>(c->ports[4].options).devargs, "net_null0,size=64");
+  ASSERT_TRUE(c->underlay);
+  EXPECT_EQ(ToString(c->underlay->gateway), "192.0.2.254");
+  EXPECT_EQ(json::parse(c->network)["Backend"]["Type"], "vxlan");
+}
+
+TEST(ConfigTest, ANodeNameIsEnough) {
+  const auto c = ParseConfig(R"({"node": "n"})");
+  ASSERT_TRUE(c.ok());
+  EXPECT_EQ(c->listen.grpc(), "unix:/run/podwire/podwire.sock");
+  EXPECT_FALSE(c->underlay);
+  EXPECT_EQ(c->connections, 262144u);
+}
+
+struct BadCase {
+  const char* pointer;  // JSON pointer of what is replaced or added
+  const char* value;
+  const char* path;      // the message's beginning
+  const char* expected;  // and a part of it
+};
+
+class BadConfigTest : public testing::TestWithParam<BadCase> {};
+
+TEST_P(BadConfigTest, NamesThePathAndWhatWasExpected) {
+  json document = Good();
+  document[json::json_pointer(GetParam().pointer)] = json::parse(GetParam().value);
+  const std::string error = ErrorOf(document);
+  EXPECT_TRUE(error.starts_with(std::string(GetParam().path) + ": ")) << error;
+  EXPECT_NE(error.find(GetParam().expected), std::string::npos) << error;
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Keys, BadConfigTest,
+    testing::Values(
+        BadCase{"/nod", "1", "nod", "unknown key"}, BadCase{"/node", "5", "node", "a string"},
+        BadCase{"/node", "\"Node_A\"", "node", "DNS name"},
+        BadCase{"/stateDir", "\"x\"", "stateDir", "absolute"},
+        BadCase{"/stateDir", "{}", "stateDir", "a string, not an object"},
+        BadCase{"/listen", "\"http://x\"", "listen", "unix:///PATH"},
+        BadCase{"/listen", "\"unix://x\"", "listen", "absolute"},
+        BadCase{"/listen", "\"tcp:127.0.0.1:0\"", "listen", "1 to 65535"},
+        BadCase{"/listen", "\"tcp:192.0.2.1:5000\"", "listen", "no TLS"},
+        BadCase{"/listen", "\"tcp:0.0.0.0:5000\"", "listen", "no TLS"},
+        BadCase{"/listen", "1", "listen", "a string"}, BadCase{"/lcores", "[1]", "lcores", "an object"},
+        BadCase{"/lcores/workers", "1", "lcores.workers", "an array"},
+        BadCase{"/lcores/workers", "[]", "lcores.workers", "at least one"},
+        BadCase{"/lcores/workers", "[1,1]", "lcores.workers[1]", "twice"},
+        BadCase{"/lcores/workers", "[1,\"2\"]", "lcores.workers[1]", "lcore number"},
+        BadCase{"/lcores/workers", "[128]", "lcores.workers[0]", "0 to 127"},
+        BadCase{"/lcores/control", "1", "lcores.control", "worker's"},
+        BadCase{"/lcores/main", "1", "lcores.main", "unknown key"},
+        BadCase{"/memoryMb", "10", "memoryMb", "from 64"},
+        BadCase{"/memoryMb", "1.5", "memoryMb", "whole number"},
+        BadCase{"/hugepages", "true", "hugepages", "auto, on, off"},
+        BadCase{"/hugepages", "\"yes\"", "hugepages", "auto, on, off"},
+        BadCase{"/connections", "-1", "connections", "whole number"},
+        BadCase{"/timeouts", "5", "timeouts", "an object"},
+        BadCase{"/timeouts/tcp", "5", "timeouts.tcp", "unknown key"},
+        BadCase{"/timeouts/icmp", "0", "timeouts.icmp", "from 1"},
+        BadCase{"/ports", "{}", "ports", "an array"}, BadCase{"/ports/0", "1", "ports[0]", "an object"},
+        BadCase{"/ports/1/kind", "\"veth\"", "ports[1].kind", "tap, netdev"},
+        BadCase{"/ports/1/name", "\"uplink\"", "ports[1].name", "another port's name"},
+        BadCase{"/ports/1/name", "\"a b\"", "ports[1].name", "letters"},
+        BadCase{"/ports/0/mtu", "575", "ports[0].mtu", "from 576 to 65535"},
+        BadCase{"/ports/0/mtu", "65536", "ports[0].mtu", "from 576 to 65535"},
+        BadCase{"/ports/0/socket", "\"/x\"", "ports[0].socket", "unknown key"},
+        BadCase{"/ports/0/interface", "\"\"", "ports[0].interface", "kernel interface"},
+        BadCase{"/ports/1/mac", "\"02:00\"", "ports[1].mac", "MAC address"},
+        BadCase{"/ports/1/netns", "\"pod\"", "ports[1].netns", "absolute path"},
+        BadCase{"/ports/2/queues", "0", "ports[2].queues", "from 1"},
+        BadCase{"/ports/2/socket", "\"vm.sock\"", "ports[2].socket", "absolute path"},
+        BadCase{"/ports/3/address", "3", "ports[3].address", "a string"},
+        BadCase{"/ports/4/devargs", "\"\"", "ports[4].devargs", "virtual device"},
+        BadCase{"/underlay", "\"uplink\"", "underlay", "an object"},
+        BadCase{"/underlay/port", "\"nope\"", "underlay.port", "no port in ports"},
+        BadCase{"/underlay/address", "\"192.0.2.1\"", "underlay.address", "prefix length"},
+        BadCase{"/underlay/address", "\"192.0.2.1/7\"", "underlay.address", "from 8 to 31"},
+        BadCase{"/underlay/address", "\"192.0.2.0/24\"", "underlay.address", "network or broadcast"},
+        BadCase{"/underlay/address", "\"fd00::1/64\"", "underlay.address", "IPv4"},
+        BadCase{"/underlay/gateway", "\"198.51.100.1\"", "underlay.gateway", "not in 192.0.2.0/24"},
+        BadCase{"/underlay/gateway", "\"192.0.2.1\"", "underlay.gateway", "own address"},
+        BadCase{"/underlay/mtu", "100", "underlay.mtu", "from 576"},
+        BadCase{"/underlay/vlan", "1", "underlay.vlan", "unknown key"},
+        BadCase{"/network", "\"x\"", "network", "net-conf object"},
+        BadCase{"/logLevel", "\"loud\"", "logLevel", "info"}));
+
+TEST(ConfigTest, MissingKeysAreNamed) {
+  json document = Good();
+  document["ports"][0].erase("interface");
+  EXPECT_TRUE(ErrorOf(document).starts_with("ports[0].interface: missing")) << ErrorOf(document);
+  document = Good();
+  document["ports"][1].erase("kind");
+  EXPECT_TRUE(ErrorOf(document).starts_with("ports[1].kind: missing"));
+  document = Good();
+  document["underlay"].erase("address");
+  EXPECT_TRUE(ErrorOf(document).starts_with("underlay.address: missing"));
+  EXPECT_TRUE(ErrorOf(json::object()).starts_with("node: missing"));
+}
+
+TEST(ConfigTest, BadSyntaxAndRepeatedKeysAreRefused) {
+  EXPECT_NE(Message(ParseConfig("{\"node\": ").status()).find("line 1"), std::string::npos);
+  EXPECT_NE(Message(ParseConfig(R"({"node":"a","node":"b"})").status()).find("\"node\" is given twice"),
+            std::string::npos);
+  EXPECT_FALSE(ParseConfig("").ok());
+  EXPECT_FALSE(ParseConfig(std::string(100000, '[')).ok());
+  EXPECT_EQ(LoadConfig("/nonexistent.json").status().code(), absl::StatusCode::kNotFound);
+}
+
+TEST(ConfigTest, PortOptionsGoBothWays) {
+  const auto c = ParseConfig(Good().dump());
+  ASSERT_TRUE(c.ok());
+  for (const PortConfig& port : c->ports) {
+    const auto again =
+        ParsePortOptions(port.name, std::string(ToString(port.kind())), port.mtu, PortOptions(port));
+    ASSERT_TRUE(again.ok()) << Message(again.status());
+    EXPECT_EQ(PortOptions(*again), PortOptions(port));
+    EXPECT_EQ(again->kind(), port.kind());
+  }
+  EXPECT_FALSE(ParsePortOptions("x", "vhost-user", 0, {{"socket", "/x"}, {"queues", "two"}}).ok());
+  EXPECT_FALSE(ParsePortOptions("x", "netdev", 0, {{"interface", "eth0"}, {"name", "y"}}).ok());
+}
+
+}  // namespace
+}  // namespace podwire
