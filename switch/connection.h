@@ -36,21 +36,43 @@ struct Translation4 {
   uint32_t flags = 0;
 };
 
-/// A tracked connection, shared by all workers. Written under its shard's lock, but for the atomics, which
-/// any worker writes (relaxed). 128 bytes; with two 64-byte flow entries 256 in all. IPv6 will be another
-/// instantiation of Key.
+/// A tracked connection, shared by all workers: an entry of ConnTable. 128 bytes; with two 64-byte flow
+/// entries 256 in all. IPv6 will be another instantiation of Key.
+///
+/// Writers: any worker stores the atomics last_seen_ms and state (relaxed); all else is written under the
+/// shard's lock. Readers without the lock may read the atomics, key and translation (the latter two are fixed
+/// while the serial is odd), after they have compared the serial; the other fields under the lock only
+/// (UpdateLocked, ForEach).
 template <class Key>
 struct alignas(64) Connection {
-  Key key;                          ///< original direction; in_port is not part of its identity
+  Key key;                          ///< original direction; in_port is not part of its identity and always 0
   std::atomic<uint32_t> serial{0};  ///< odd: in use; counts up at insert and at removal
   std::atomic<uint32_t> last_seen_ms{0};
+  std::atomic<uint32_t> next{0};  ///< hash chain; the table's
+  uint32_t link = 0;              ///< list of free or of retired entries; the table's
+  uint32_t hash = 0;              ///< SymmetricHash of key; the table's
   std::atomic<ConnState> state{ConnState::kNone};
   std::atomic<DropReason> denied{DropReason::kNone};  ///< kNone: the policies allow it
-  uint16_t shard = 0;
-  uint32_t next = 0;  ///< hash chain or free list (the table's)
+  std::atomic<uint8_t> proto{0};                      ///< key.proto, for readers that hold no grace period
   // The policy decision, of the original direction; re-decided under the shard lock when a version is out of
   // date.
   std::atomic<uint32_t> src_version{0}, dst_version{0};
+  EndpointId src_endpoint = kNoEndpoint, dst_endpoint = kNoEndpoint;
+  RuleRef egress_rule, ingress_rule;
+  EndpointId charged = kNoEndpoint;  ///< whose quota it counts against, for its life; the table's
+  Translation4 translation;
+};
+
+static_assert(sizeof(Connection<FlowKey4>) == 128);
+
+/// A consistent copy of a connection, for listing.
+template <class Key>
+struct ConnectionSnapshot {
+  Key key;
+  uint32_t index = 0, serial = 0, last_seen_ms = 0;
+  ConnState state = ConnState::kNone;
+  DropReason denied = DropReason::kNone;
+  uint32_t src_version = 0, dst_version = 0;
   EndpointId src_endpoint = kNoEndpoint, dst_endpoint = kNoEndpoint;
   RuleRef egress_rule, ingress_rule;
   Translation4 translation;
@@ -58,10 +80,22 @@ struct alignas(64) Connection {
 
 /// What a TCP segment does to its connection's state (RFC 9293 3.3.2, without window tracking; usual
 /// middlebox simplification). `reply`: seen in the reply direction. Returns the next state, or kNone if no
-/// state allows it. A connection picked up in the middle (first packet is no SYN) becomes kEstablished.
+/// state allows it. The states are the original sender's: kFinWait, it has sent its FIN; kCloseWait, the
+/// other side has; kLastAck, both. `state` kNone is a connection's first packet: SYN opens it; ACK, FIN and
+/// RST pick it up in the middle (kEstablished, kFinWait, kClose); SYN with ACK is refused, since its sender
+/// did not begin the connection. SYN re-opens a closed connection in the original direction only. In the
+/// reply direction it would begin a connection that nobody has decided: kNone, and the caller may remove this
+/// one and take the packet as the first of another.
 ConnState NextTcpState(ConnState state, uint8_t tcp_flags, bool reply) noexcept;
 
-/// Idle milliseconds after which a connection of this protocol in this state is forgotten.
+/// Idle milliseconds after which a connection of this protocol in this state is forgotten; at most 2^31 - 1.
 uint32_t IdleLimitMs(const Timeouts& t, uint8_t proto, ConnState state) noexcept;
+
+/// Milliseconds between two readings of a clock modulo 2^32; 0 if `then` is the later one (another worker's
+/// clock may be ahead).
+constexpr uint32_t ElapsedMs(uint32_t now_ms, uint32_t then_ms) noexcept {
+  const auto d = static_cast<int32_t>(now_ms - then_ms);
+  return d > 0 ? static_cast<uint32_t>(d) : 0;
+}
 
 }  // namespace podwire

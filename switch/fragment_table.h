@@ -1,0 +1,62 @@
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <optional>
+
+#include "net/address.h"
+#include "net/id.h"
+#include "switch/page_array.h"
+
+namespace podwire {
+
+/// What a datagram's fragments have in common (RFC 791 section 3.2), and the port they come in on.
+template <class Address>
+struct FragmentKey {
+  Address src, dst;
+  uint32_t id_be = 0;  ///< the IPv4 header's 16-bit identification
+  PortId in_port;
+  uint8_t proto = 0;
+  bool operator==(const FragmentKey&) const = default;
+};
+
+/// L4 ports, network order; ICMP queries have their identifier in both.
+struct FragmentPorts {
+  uint16_t src_be = 0, dst_be = 0;
+};
+
+/// The ports that first fragments carried, for the later ones, which carry none. One worker's; one thread
+/// only. Fixed size: a set of eight that is full gives up its oldest. Time is milliseconds modulo 2^32.
+template <class Address>
+class BasicFragmentTable {
+ public:
+  static constexpr uint32_t kLifetimeMs =
+      30'000;  ///< after the first fragment; what Linux gives (ipfrag_time)
+  static constexpr uint32_t kSets = 512;
+  static constexpr uint32_t kWays = 8;
+
+  /// `seed` keeps others from filling one set on purpose.
+  explicit BasicFragmentTable(uint64_t seed) : seed_(seed), sets_(kSets) {}
+
+  /// A first fragment was seen; replaces what was known.
+  void Learn(const FragmentKey<Address>& key, FragmentPorts ports, uint32_t now_ms) noexcept;
+  std::optional<FragmentPorts> Find(const FragmentKey<Address>& key, uint32_t now_ms) const noexcept;
+
+ private:
+  struct Entry {
+    FragmentKey<Address> key;
+    FragmentPorts ports;
+    uint32_t learned_ms;
+    bool in_use;
+  };
+  using Set = std::array<Entry, kWays>;
+  Set& SetOf(const FragmentKey<Address>& key) const noexcept;
+
+  uint64_t seed_;
+  PageArray<Set> sets_;
+};
+
+using FragmentTable = BasicFragmentTable<Ipv4>;
+extern template class BasicFragmentTable<Ipv4>;
+
+}  // namespace podwire
