@@ -1,0 +1,104 @@
+#include "control/attachment.h"
+
+#include "control/json_reader.h"
+#include "net/status.h"
+
+namespace podwire {
+namespace {
+
+using nlohmann::json;
+
+template <class T>
+json Texts(const std::vector<T>& items) {
+  json list = json::array();
+  for (const T& item : items) list.push_back(ToString(item));
+  return list;
+}
+
+template <class T, class Parse>
+void ReadTexts(JsonReader& r, std::string_view key, Parse parse, std::vector<T>& out) {
+  const json* list = r.Array(key, "an array");
+  if (list == nullptr) return;
+  for (const json& item : *list) {
+    const auto value = parse(item.is_string() ? item.get_ref<const std::string&>() : std::string());
+    if (!value.ok()) return r.Fail(key, Message(value.status()));
+    out.push_back(*value);
+  }
+}
+
+absl::StatusOr<PodRoute> RouteFromJson(const json& value) {
+  JsonReader r(value, "routes");
+  std::string dst, via;
+  r.String("dst", dst);
+  r.String("via", via);
+  RETURN_IF_ERROR(r.Finish());
+  PodRoute route;
+  ASSIGN_OR_RETURN(route.dst, ParsePrefix(dst));
+  if (!via.empty()) {
+    ASSIGN_OR_RETURN(route.via, ParseIp(via));
+  }
+  return route;
+}
+
+}  // namespace
+
+std::string ToString(const AttachmentKey& key) {
+  return fmt::format("{}/{}", key.container_id.substr(0, 12), key.ifname);
+}
+
+std::string ToJson(const Attachment& a) {
+  json routes = json::array();
+  for (const PodRoute& r : a.routes) {
+    routes.push_back({{"dst", ToString(r.dst)}, {"via", r.via.empty() ? "" : ToString(r.via)}});
+  }
+  return json{{"netns", a.netns},
+              {"network", a.network},
+              {"podNamespace", a.pod.ns},
+              {"podName", a.pod.name},
+              {"podUid", a.pod_uid},
+              {"vhostUser", a.vhost_user},
+              {"port", a.port},
+              {"mac", ToString(a.mac)},
+              {"addresses", Texts(a.addresses)},
+              {"gateways", Texts(a.gateways)},
+              {"routes", routes},
+              {"mtu", a.mtu},
+              {"delegatedIpam", a.delegated_ipam},
+              {"socket", a.socket}}
+      .dump(-1, ' ', false, json::error_handler_t::replace);
+}
+
+absl::StatusOr<Attachment> AttachmentFromJson(const std::string& text) {
+  ASSIGN_OR_RETURN(const json document, ParseJson(text));
+  JsonReader r(document, "");
+  Attachment a;
+  std::string mac;
+  r.String("netns", a.netns);
+  r.String("network", a.network);
+  r.String("podNamespace", a.pod.ns);
+  r.String("podName", a.pod.name);
+  r.String("podUid", a.pod_uid);
+  r.Bool("vhostUser", a.vhost_user);
+  r.String("port", a.port);
+  r.String("mac", mac);
+  ReadTexts(r, "addresses", ParseInterfaceAddress, a.addresses);
+  ReadTexts(r, "gateways", ParseIp, a.gateways);
+  if (const json* routes = r.Array("routes", "an array"); routes != nullptr) {
+    for (const json& item : *routes) {
+      auto route = RouteFromJson(item);
+      if (!route.ok()) {
+        r.Fail(route.status());
+        break;
+      }
+      a.routes.push_back(*route);
+    }
+  }
+  r.Number("mtu", a.mtu);
+  r.Bool("delegatedIpam", a.delegated_ipam);
+  r.String("socket", a.socket);
+  RETURN_IF_ERROR(r.Finish());
+  ASSIGN_OR_RETURN(a.mac, ParseMac(mac));
+  return a;
+}
+
+}  // namespace podwire
