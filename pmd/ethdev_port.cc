@@ -1,0 +1,148 @@
+#include "pmd/ethdev_port.h"
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include <rte_errno.h>
+#include <rte_ethdev.h>
+
+#include "net/status.h"
+#include "pmd/eal_log.h"
+
+namespace podwire {
+namespace {
+
+constexpr uint16_t kRxDescriptors = 1024;
+constexpr uint16_t kTxDescriptors = 1024;
+constexpr uint64_t kWantedTx =
+    RTE_ETH_TX_OFFLOAD_TCP_CKSUM | RTE_ETH_TX_OFFLOAD_UDP_CKSUM | RTE_ETH_TX_OFFLOAD_MULTI_SEGS;
+constexpr uint64_t kWantedRx = RTE_ETH_RX_OFFLOAD_TCP_CKSUM | RTE_ETH_RX_OFFLOAD_UDP_CKSUM;
+/// Hardware segmentation rewrites the IP checksum of each frame too.
+constexpr uint64_t kTso = RTE_ETH_TX_OFFLOAD_TCP_TSO | RTE_ETH_TX_OFFLOAD_IPV4_CKSUM |
+                          RTE_ETH_TX_OFFLOAD_TCP_CKSUM | RTE_ETH_TX_OFFLOAD_MULTI_SEGS;
+constexpr uint64_t kRssTypes = RTE_ETH_RSS_IP | RTE_ETH_RSS_TCP | RTE_ETH_RSS_UDP | RTE_ETH_RSS_SCTP;
+
+/// What was tried, errno's text, and DPDK's own words if it logged some.
+absl::Status EthdevError(int rc, const EalLogCapture& capture, const std::string& tried) {
+  const std::string said = capture.Text();
+  absl::Status status = ErrnoError(-rc, "{}", tried);
+  return said.empty() ? status : absl::Status(status.code(), Message(status) + ": " + said);
+}
+
+rte_eth_conf DeviceConfig(const rte_eth_dev_info& info, uint16_t rx_queues, uint16_t mtu) {
+  rte_eth_conf conf{};
+  conf.rxmode.mtu = mtu;
+  conf.rxmode.offloads = info.rx_offload_capa & kWantedRx;
+  if (mtu + RTE_ETHER_HDR_LEN > kSmallRoom)
+    conf.rxmode.offloads |= info.rx_offload_capa & RTE_ETH_RX_OFFLOAD_SCATTER;
+  conf.txmode.offloads = info.tx_offload_capa & kWantedTx;
+  if ((info.tx_offload_capa & kTso) == kTso) conf.txmode.offloads |= kTso;
+  if (rx_queues > 1 && (info.flow_type_rss_offloads & kRssTypes) != 0) {
+    conf.rxmode.mq_mode = RTE_ETH_MQ_RX_RSS;
+    conf.rx_adv_conf.rss_conf.rss_hf = info.flow_type_rss_offloads & kRssTypes;
+  }
+  return conf;
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<EthdevPort>> EthdevPort::Create(const PortConfig& config,
+                                                               const EthdevOptions& options,
+                                                               const PortContext& context) {
+  absl::StatusOr<EthdevDevice> device = EthdevDevice::Probe(options.devargs);
+  if (!device.ok()) return Annotate(device.status(), "port " + config.name);
+  auto port = std::unique_ptr<EthdevPort>(new EthdevPort(config, *std::move(device), context.pools));
+  if (absl::Status s = port->Configure(options, context); !s.ok()) return Annotate(s, "port " + config.name);
+  return port;
+}
+
+absl::Status EthdevPort::Configure(const EthdevOptions& options, const PortContext& context) {
+  const EalLogCapture capture;
+  const uint16_t id = device_.port();
+  rte_eth_dev_info info;
+  if (const int rc = rte_eth_dev_info_get(id, &info); rc != 0)
+    return EthdevError(rc, capture, "rte_eth_dev_info_get");
+  if (mtu() < info.min_mtu || mtu() > info.max_mtu) {
+    return InvalidArgument("mtu {} is outside the device's {} to {}", mtu(), info.min_mtu, info.max_mtu);
+  }
+  rx_queues_ = std::min(options.rx_queues, info.max_rx_queues);
+  tx_queues_ = std::min(context.workers, info.max_tx_queues);
+  if (rx_queues_ == 0 || tx_queues_ == 0) {
+    return InvalidArgument("the device has {} receive and {} transmit queues: one of each is needed",
+                           info.max_rx_queues, info.max_tx_queues);
+  }
+  tx_is_shared_ = tx_queues_ < context.workers;
+  rx_ = std::make_unique<RxQueue[]>(rx_queues_);
+  tx_ = std::make_unique<TxQueue[]>(tx_queues_);
+  const rte_eth_conf conf = DeviceConfig(info, rx_queues_, mtu());
+  tx_offloads_ = conf.txmode.offloads;
+  rx_offloads_ = conf.rxmode.offloads;
+  is_vhost_ = std::strcmp(info.driver_name, "net_vhost") == 0;
+  if (const int rc = rte_eth_dev_configure(id, rx_queues_, tx_queues_, &conf); rc != 0) {
+    return EthdevError(rc, capture, "rte_eth_dev_configure");
+  }
+  RETURN_IF_ERROR(StartQueues(capture));
+  return SetMode(options);
+}
+
+absl::Status EthdevPort::StartQueues(const EalLogCapture& capture) {
+  const uint16_t id = device_.port();
+  const int socket = rte_eth_dev_socket_id(id);
+  uint16_t rx_descriptors = kRxDescriptors;
+  uint16_t tx_descriptors = kTxDescriptors;
+  rte_eth_dev_adjust_nb_rx_tx_desc(id, &rx_descriptors, &tx_descriptors);
+  for (uint16_t q = 0; q < rx_queues_; ++q) {
+    const int rc = rte_eth_rx_queue_setup(id, q, rx_descriptors, static_cast<unsigned>(socket), nullptr,
+                                          &pools_.small());
+    if (rc != 0) return EthdevError(rc, capture, fmt::format("rte_eth_rx_queue_setup {}", q));
+  }
+  for (uint16_t q = 0; q < tx_queues_; ++q) {
+    const int rc = rte_eth_tx_queue_setup(id, q, tx_descriptors, static_cast<unsigned>(socket), nullptr);
+    if (rc != 0) return EthdevError(rc, capture, fmt::format("rte_eth_tx_queue_setup {}", q));
+  }
+  if (const int rc = rte_eth_dev_start(id); rc != 0) return EthdevError(rc, capture, "rte_eth_dev_start");
+  return absl::OkStatus();
+}
+
+absl::Status EthdevPort::SetMode(const EthdevOptions& options) {
+  const int rc = options.promiscuous ? rte_eth_promiscuous_enable(device_.port()) : 0;
+  return rc == 0 || rc == -ENOTSUP ? absl::OkStatus() : ErrnoError(-rc, "rte_eth_promiscuous_enable");
+}
+
+MacAddr EthdevPort::mac() const {
+  rte_ether_addr address{};
+  MacAddr mac;
+  if (rte_eth_macaddr_get(device_.port(), &address) == 0)
+    std::memcpy(mac.bytes.data(), address.addr_bytes, mac.bytes.size());
+  return mac;
+}
+
+bool EthdevPort::link_up() const {
+  rte_eth_link link{};
+  return rte_eth_link_get_nowait(device_.port(), &link) == 0 && link.link_status == RTE_ETH_LINK_UP;
+}
+
+PortStats EthdevPort::Stats() const {
+  PortStats s;
+  for (uint16_t q = 0; q < rx_queues_; ++q) {
+    s.rx_packets += rx_[q].packets.load(std::memory_order_relaxed);
+    s.rx_bytes += rx_[q].bytes.load(std::memory_order_relaxed);
+  }
+  for (uint16_t q = 0; q < tx_queues_; ++q) {
+    s.tx_packets += tx_[q].packets.load(std::memory_order_relaxed);
+    s.tx_bytes += tx_[q].bytes.load(std::memory_order_relaxed);
+    s.tx_segments += tx_[q].segments.load(std::memory_order_relaxed);
+    s.tx_errors += tx_[q].errors.load(std::memory_order_relaxed);
+  }
+  rte_eth_stats device{};
+  if (rte_eth_stats_get(device_.port(), &device) == 0) {
+    s.rx_missed = device.imissed;
+    s.rx_errors = device.ierrors + device.rx_nombuf;
+    // net_vhost counts there what TxBurst has left to the caller.
+    if (!is_vhost_) s.tx_errors += device.oerrors;
+  }
+  return s;
+}
+
+}  // namespace podwire

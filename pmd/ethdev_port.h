@@ -1,0 +1,99 @@
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <absl/status/statusor.h>
+#include <rte_spinlock.h>
+
+#include "pmd/port.h"
+
+namespace podwire {
+
+class EalLogCapture;
+
+struct EthdevOptions {
+  std::string devargs;     ///< what rte_dev_probe takes: a PCI address or a virtual device
+  uint16_t rx_queues = 1;  ///< cut to what the device has; frames are spread by RSS
+  bool promiscuous = false;
+};
+
+/// A probed DPDK device; destruction stops, closes and detaches it.
+class EthdevDevice {
+ public:
+  /// InvalidArgument or FailedPrecondition in DPDK's words; AlreadyExists when the device is in use here.
+  static absl::StatusOr<EthdevDevice> Probe(const std::string& devargs);
+  EthdevDevice(EthdevDevice&& other) noexcept;
+  EthdevDevice& operator=(EthdevDevice&&) = delete;
+  ~EthdevDevice();
+
+  uint16_t port() const { return port_; }
+
+ private:
+  explicit EthdevDevice(uint16_t port) : port_(port) {}
+  uint16_t port_;
+};
+
+/// The Port of every DPDK ethdev: physical, virtual and vhost-user. Checksums and TCP segmentation of
+/// untunnelled frames are the device's where it offers them; everything else is done in software.
+class EthdevPort final : public Port {
+ public:
+  static absl::StatusOr<std::unique_ptr<EthdevPort>> Create(const PortConfig& config,
+                                                            const EthdevOptions& options,
+                                                            const PortContext& context);
+  ~EthdevPort() override = default;
+
+  uint16_t RxBurst(uint16_t queue, rte_mbuf** mbufs, uint16_t n) noexcept override;
+  uint16_t TxBurst(uint16_t queue, rte_mbuf** mbufs, uint16_t n) noexcept override;
+  uint16_t rx_queues() const override { return rx_queues_; }
+  bool tx_is_shared() const override { return tx_is_shared_; }
+  MacAddr mac() const override;
+  bool link_up() const override;
+  PortStats Stats() const override;
+
+ private:
+  /// Written by the thread that holds the queue, read by any.
+  struct alignas(64) RxQueue {
+    std::atomic<uint64_t> packets{0};
+    std::atomic<uint64_t> bytes{0};
+  };
+  struct alignas(64) TxQueue {
+    rte_spinlock_t lock = RTE_SPINLOCK_INITIALIZER;
+    std::atomic<uint64_t> packets{0};
+    std::atomic<uint64_t> bytes{0};
+    std::atomic<uint64_t> segments{0};
+    std::atomic<uint64_t> errors{0};
+  };
+  enum class Prepared : uint8_t { kReady, kSegment, kCopy, kBroken };
+
+  EthdevPort(const PortConfig& config, EthdevDevice device, const MbufPools& pools)
+      : Port(config), pools_(pools), device_(std::move(device)) {}
+  absl::Status Configure(const EthdevOptions& options, const PortContext& context);
+  absl::Status StartQueues(const EalLogCapture& capture);
+  absl::Status SetMode(const EthdevOptions& options);
+
+  Prepared Prepare(rte_mbuf& m) const noexcept;
+  bool OffloadToDevice(rte_mbuf& m) const noexcept;
+  uint16_t SendReady(TxQueue& q, uint16_t queue, rte_mbuf** mbufs, uint16_t n) noexcept;
+  void SendSegments(TxQueue& q, uint16_t queue, rte_mbuf* packet) noexcept;
+  void SendCopy(TxQueue& q, uint16_t queue, rte_mbuf* packet) noexcept;
+  void SendSpecial(TxQueue& q, uint16_t queue, rte_mbuf* packet, Prepared how) noexcept;
+  uint16_t SendOwned(uint16_t queue, rte_mbuf** frames, uint16_t n) noexcept;
+  uint16_t TxLocked(TxQueue& q, uint16_t queue, rte_mbuf** mbufs, uint16_t n) noexcept;
+
+  const MbufPools& pools_;
+  std::unique_ptr<RxQueue[]> rx_;
+  std::unique_ptr<TxQueue[]> tx_;
+  uint64_t tx_offloads_ = 0;  ///< RTE_ETH_TX_OFFLOAD_* in use
+  uint64_t rx_offloads_ = 0;
+  uint16_t rx_queues_ = 0;
+  uint16_t tx_queues_ = 0;
+  bool tx_is_shared_ = false;
+  bool is_vhost_ = false;  ///< its RX_L4_CKSUM_NONE means a partial checksum (virtio), not an unknown one
+  EthdevDevice device_;    ///< last: closed first
+};
+
+}  // namespace podwire

@@ -1,0 +1,25 @@
+#include <algorithm>
+
+#include <rte_dev.h>
+
+#include "net/status.h"
+#include "pmd/ethdev_port.h"
+#include "pmd/port_kinds.h"
+
+namespace podwire {
+
+PortOr CreateVdevPort(const PortConfig& config, const VdevOptions& options, const PortContext& context) {
+  const std::string& devargs = options.devargs;
+  const size_t name_len = std::min(devargs.find(','), devargs.size());
+  if (!devargs.starts_with("net_") || name_len >= RTE_DEV_NAME_MAX_LEN ||
+      devargs.find_first_of(" \t\n") != std::string::npos) {
+    return InvalidArgument(
+        "port {}: devargs \"{}\": expected a network driver, a number and its arguments, like "
+        "net_null0,size=64",
+        config.name, devargs);
+  }
+  ASSIGN_OR_RETURN(auto port, EthdevPort::Create(config, {.devargs = devargs}, context));
+  return port;
+}
+
+}  // namespace podwire
