@@ -14,11 +14,16 @@ struct Creator {
   const PortConfig& config;
   const PortContext& context;
 
-  PortOr operator()(const TapOptions&) const { return absl::UnimplementedError("tap"); }
-  PortOr operator()(const NetdevOptions&) const { return absl::UnimplementedError("netdev"); }
+  PortOr operator()(const TapOptions& o) const { return Named(CreateTapPort(config, o, context)); }
+  PortOr operator()(const NetdevOptions& o) const { return Named(CreateNetdevPort(config, o, context)); }
   PortOr operator()(const VhostUserOptions& o) const { return CreateVhostUserPort(config, o, context); }
   PortOr operator()(const PciOptions& o) const { return CreatePciPort(config, o, context); }
   PortOr operator()(const VdevOptions& o) const { return CreateVdevPort(config, o, context); }
+
+  PortOr Named(PortOr port) const {
+    if (port.ok()) return port;
+    return Annotate(port.status(), fmt::format("port {}", config.name));
+  }
 };
 
 }  // namespace

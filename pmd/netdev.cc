@@ -1,0 +1,179 @@
+#include <arpa/inet.h>
+#include <linux/filter.h>
+#include <linux/if_packet.h>
+#include <net/ethernet.h>
+#include <net/if.h>
+#include <net/if_arp.h>
+#include <sys/ioctl.h>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cerrno>
+#include <cstring>
+#include <memory>
+#include <string>
+
+#include "net/status.h"
+#include "pmd/pod_interface.h"
+#include "pmd/port_kinds.h"
+#include "pmd/vnet_port.h"
+
+namespace podwire {
+namespace {
+
+constexpr int kSocketBytes = 16 << 20;
+constexpr uint16_t kReadBurst = 32;
+
+/// What the kernel says of an interface.
+struct Netdev {
+  int ifindex = 0;
+  MacAddr mac;
+  uint16_t mtu = 0;
+};
+
+class NetdevPort : public VnetPort {
+ public:
+  NetdevPort(const PortConfig& config, const PortContext& context, Fd socket, const Netdev& netdev)
+      : VnetPort(config, context, std::move(socket)), netdev_(netdev) {
+    set_mtu(netdev.mtu);
+  }
+
+  uint16_t RxBurst(uint16_t, rte_mbuf** mbufs, uint16_t n) noexcept override {
+    std::array<mmsghdr, kReadBurst> frames;
+    const unsigned room = Arm(frames, std::min(n, kReadBurst));
+    if (room == 0) return 0;
+    const int got = recvmmsg(fd(), frames.data(), room, MSG_DONTWAIT, nullptr);
+    if (got < 0) {
+      ReadFailed(errno);
+      return 0;
+    }
+    uint16_t count = 0;
+    for (int i = 0; i < got; ++i) {
+      const bool whole = (frames[i].msg_hdr.msg_flags & MSG_TRUNC) == 0;
+      Received(whole ? slots_[i].Take(frames[i].msg_len) : nullptr, mbufs, count);
+    }
+    return count;
+  }
+
+  MacAddr mac() const override { return netdev_.mac; }
+
+  bool link_up() const override {
+    ifreq request = {};
+    request.ifr_ifindex = netdev_.ifindex;
+    return !gone() && ioctl(fd(), SIOCGIFNAME, &request) == 0 && ioctl(fd(), SIOCGIFFLAGS, &request) == 0 &&
+           (request.ifr_flags & IFF_UP) != 0 && (request.ifr_flags & IFF_RUNNING) != 0;
+  }
+
+  PortStats Stats() const override {
+    PortStats stats = VnetPort::Stats();
+    tpacket_stats since = {};  // reading them clears them
+    socklen_t len = sizeof since;
+    if (getsockopt(fd(), SOL_PACKET, PACKET_STATISTICS, &since, &len) == 0) missed_ += since.tp_drops;
+    stats.rx_missed = missed_;
+    return stats;
+  }
+
+ protected:
+  int Write(std::span<mmsghdr> frames) noexcept override {
+    const int sent = sendmmsg(fd(), frames.data(), static_cast<unsigned>(frames.size()), MSG_DONTWAIT);
+    return sent < 0 ? -errno : sent;
+  }
+
+  /// An interface that is merely down gives the same error as one that is no more.
+  bool MeansGone(int error) const noexcept override {
+    if (error != ENETDOWN && error != ENXIO && error != ENODEV) return false;
+    sockaddr_ll address = {};
+    socklen_t len = sizeof address;
+    const int result = getsockname(fd(), reinterpret_cast<sockaddr*>(&address), &len);
+    return result == 0 && address.sll_ifindex != netdev_.ifindex;
+  }
+
+ private:
+  unsigned Arm(std::span<mmsghdr> frames, unsigned n) noexcept {
+    unsigned i = 0;
+    for (; i < n && slots_[i].Arm(pools()); ++i) {
+      const std::span<iovec> iov = slots_[i].iov();
+      frames[i].msg_hdr = {};
+      frames[i].msg_hdr.msg_iov = iov.data();
+      frames[i].msg_hdr.msg_iovlen = iov.size();
+    }
+    return i;
+  }
+
+  const Netdev netdev_;
+  std::array<VnetRxSlot, kReadBurst> slots_;
+  mutable std::atomic<uint64_t> missed_{0};
+};
+
+absl::StatusOr<Netdev> Find(int socket, const std::string& interface) {
+  ifreq request = {};
+  interface.copy(request.ifr_name, IFNAMSIZ - 1);
+  Netdev netdev;
+  if (ioctl(socket, SIOCGIFINDEX, &request) < 0) return ErrnoError(errno, "interface {}", interface);
+  netdev.ifindex = request.ifr_ifindex;
+  if (ioctl(socket, SIOCGIFFLAGS, &request) < 0) return ErrnoError(errno, "interface {}", interface);
+  if ((request.ifr_flags & IFF_UP) == 0) {
+    return Error(absl::StatusCode::kFailedPrecondition, "interface {0} is down: ip link set {0} up",
+                 interface);
+  }
+  if (ioctl(socket, SIOCGIFHWADDR, &request) < 0) return ErrnoError(errno, "interface {}", interface);
+  if (request.ifr_hwaddr.sa_family != ARPHRD_ETHER) {
+    return InvalidArgument("interface {} is not Ethernet", interface);
+  }
+  std::memcpy(netdev.mac.bytes.data(), request.ifr_hwaddr.sa_data, sizeof(MacAddr));
+  if (ioctl(socket, SIOCGIFMTU, &request) < 0) return ErrnoError(errno, "interface {}", interface);
+  netdev.mtu = static_cast<uint16_t>(std::min(request.ifr_mtu, 65535));
+  return netdev;
+}
+
+/// Refuses frames of a VLAN: the kernel takes the tag out of the bytes, so they would look like ours.
+absl::Status RefuseVlans(int socket) {
+  sock_filter code[] = {
+      BPF_STMT(BPF_LD | BPF_B | BPF_ABS, static_cast<uint32_t>(SKF_AD_OFF + SKF_AD_VLAN_TAG_PRESENT)),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 0, 3, 0),
+      BPF_STMT(BPF_LD | BPF_H | BPF_ABS, static_cast<uint32_t>(SKF_AD_OFF + SKF_AD_VLAN_TAG)),
+      BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, 0xfff, 0, 1),  // VLAN 0: a priority only
+      BPF_STMT(BPF_RET | BPF_K, 0),
+      BPF_STMT(BPF_RET | BPF_K, UINT32_MAX),
+  };
+  const sock_fprog program = {.len = sizeof code / sizeof code[0], .filter = code};
+  if (setsockopt(socket, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof program) < 0) {
+    return ErrnoError(errno, "SO_ATTACH_FILTER");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status SetOption(int socket, int level, int option, int value, const char* shown) {
+  if (setsockopt(socket, level, option, &value, sizeof value) < 0) return ErrnoError(errno, "{}", shown);
+  return absl::OkStatus();
+}
+
+absl::Status Configure(int socket, int ifindex) {
+  RETURN_IF_ERROR(SetOption(socket, SOL_PACKET, PACKET_VNET_HDR, 1, "PACKET_VNET_HDR"));
+  RETURN_IF_ERROR(SetOption(socket, SOL_PACKET, PACKET_IGNORE_OUTGOING, 1, "PACKET_IGNORE_OUTGOING"));
+  RETURN_IF_ERROR(SetOption(socket, SOL_SOCKET, SO_RCVBUFFORCE, kSocketBytes, "SO_RCVBUFFORCE"));
+  RETURN_IF_ERROR(SetOption(socket, SOL_SOCKET, SO_SNDBUFFORCE, kSocketBytes, "SO_SNDBUFFORCE"));
+  RETURN_IF_ERROR(RefuseVlans(socket));
+  sockaddr_ll address = {};
+  address.sll_family = AF_PACKET;
+  address.sll_protocol = htons(ETH_P_ALL);
+  address.sll_ifindex = ifindex;
+  if (bind(socket, reinterpret_cast<sockaddr*>(&address), sizeof address) < 0)
+    return ErrnoError(errno, "bind");
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+PortOr CreateNetdevPort(const PortConfig& config, const NetdevOptions& options, const PortContext& context) {
+  RETURN_IF_ERROR(CheckInterfaceName(options.interface));
+  // Protocol 0: nothing arrives before everything is set.
+  Fd fd(socket(AF_PACKET, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+  if (!fd.valid()) return ErrnoError(errno, "AF_PACKET socket (CAP_NET_RAW needed)");
+  ASSIGN_OR_RETURN(const Netdev netdev, Find(fd.get(), options.interface));
+  RETURN_IF_ERROR(Annotate(Configure(fd.get(), netdev.ifindex), "interface " + options.interface));
+  return std::make_unique<NetdevPort>(config, context, std::move(fd), netdev);
+}
+
+}  // namespace podwire

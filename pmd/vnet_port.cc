@@ -1,0 +1,243 @@
+#include "pmd/vnet_port.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <bit>
+#include <cerrno>
+
+#include "pmd/segment.h"
+
+namespace podwire {
+namespace {
+
+/// Counters have one writer each: no locked instruction.
+void Add(std::atomic<uint64_t>& counter, uint64_t value) noexcept {
+  counter.store(counter.load(std::memory_order_relaxed) + value, std::memory_order_relaxed);
+}
+
+/// A datagram socket without a peer: never readable, and writes to it fail.
+int IdleSocket() {
+  static const int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  return fd;
+}
+
+}  // namespace
+
+VnetRxSlot::~VnetRxSlot() {
+  rte_pktmbuf_free(small_);
+  rte_pktmbuf_free(big_);
+}
+
+bool VnetRxSlot::Arm(const MbufPools& pools) noexcept {
+  if (small_ == nullptr) {
+    small_ = rte_pktmbuf_alloc(&pools.small());
+    if (small_ == nullptr) return false;
+    iov_[0] = {.iov_base = &header_, .iov_len = sizeof header_};
+    iov_[1] = {.iov_base = rte_pktmbuf_mtod(small_, void*), .iov_len = rte_pktmbuf_tailroom(small_)};
+  }
+  if (big_ == nullptr) {
+    big_ = rte_pktmbuf_alloc(&pools.big());
+    if (big_ != nullptr) {
+      iov_[2] = {.iov_base = rte_pktmbuf_mtod(big_, void*), .iov_len = rte_pktmbuf_tailroom(big_)};
+    }
+  }
+  iov_count_ = big_ == nullptr ? 2 : 3;
+  return true;
+}
+
+rte_mbuf* VnetRxSlot::Take(size_t len) noexcept {
+  size_t room = 0;
+  for (const iovec& part : iov()) room += part.iov_len;
+  // As long as all the room: its end was cut off (the kernel says so only for sockets).
+  if (len <= sizeof header_ || len >= room) return nullptr;
+  const size_t frame_len = len - sizeof header_;
+  const size_t first_len = std::min(frame_len, iov_[1].iov_len);
+  rte_mbuf* m = small_;
+  m->data_len = static_cast<uint16_t>(first_len);
+  m->pkt_len = static_cast<uint32_t>(frame_len);
+  if (!ReadVnetHeader(header_, *m)) return nullptr;
+  if (frame_len > first_len) {
+    big_->data_len = static_cast<uint16_t>(frame_len - first_len);
+    m->next = big_;
+    m->nb_segs = 2;
+    big_ = nullptr;
+  }
+  small_ = nullptr;
+  return m;
+}
+
+/// Frames on their way to Write: headers and pieces, for a burst at most.
+class VnetPort::Batch {
+ public:
+  static constexpr uint32_t kFrames = 32;
+  static constexpr uint32_t kPieces = 4 * kFrames;
+
+  /// False when there is no room: send first, and if it is empty then the frame has too many pieces.
+  bool Add(rte_mbuf& m) noexcept {
+    if (count_ == kFrames || pieces_ + 1 + m.nb_segs > kPieces) return false;
+    if (!WriteVnetHeader(m, headers_[count_])) return false;
+    iovec* first = &iov_[pieces_];
+    iov_[pieces_++] = {.iov_base = &headers_[count_], .iov_len = sizeof(VnetHeader)};
+    for (const rte_mbuf* part = &m; part != nullptr; part = part->next) {
+      iov_[pieces_++] = {.iov_base = rte_pktmbuf_mtod(part, void*), .iov_len = part->data_len};
+    }
+    frames_[count_] = {};
+    frames_[count_].msg_hdr.msg_iov = first;
+    frames_[count_].msg_hdr.msg_iovlen = 1u + m.nb_segs;
+    ++count_;
+    return true;
+  }
+  std::span<mmsghdr> frames() { return {frames_, count_}; }
+  void Clear() noexcept { count_ = pieces_ = refused_ = 0; }
+
+  void Refuse(uint32_t frame) noexcept { refused_ |= 1u << frame; }
+  bool refused(uint32_t frame) const { return (refused_ >> frame & 1) != 0; }
+  uint32_t refused_count() const { return static_cast<uint32_t>(std::popcount(refused_)); }
+
+ private:
+  uint32_t count_ = 0;
+  uint32_t refused_ = 0;  ///< a bit for each frame that the device would not have
+  uint32_t pieces_ = 0;
+  mmsghdr frames_[kFrames];
+  iovec iov_[kPieces];
+  VnetHeader headers_[kFrames];
+};
+
+VnetPort::VnetPort(const PortConfig& config, const PortContext& context, Fd fd)
+    : Port(config), pools_(context.pools), fd_(std::move(fd)), tx_(std::max<uint16_t>(context.workers, 1)) {
+  IdleSocket();  // made while descriptors are to be had
+}
+
+bool VnetPort::NeedsSegmenting(const rte_mbuf& m) const noexcept {
+  const Offload& offload = OffloadOf(m);
+  if (offload.gso_size == 0) return false;
+  return (m.ol_flags & RTE_MBUF_F_TX_TUNNEL_MASK) != 0 || offload.csum_start > kMaxPlainCsumStart;
+}
+
+/// Completes a checksum that the device would not. False: the packet is malformed.
+bool VnetPort::Prepare(rte_mbuf& m) const noexcept {
+  const Offload& offload = OffloadOf(m);
+  if (!offload.needs_csum() || completes_any_checksum_) return true;
+  const bool plain =
+      (m.ol_flags & RTE_MBUF_F_TX_TUNNEL_MASK) == 0 && offload.csum_start <= kMaxPlainCsumStart;
+  return plain || CompleteChecksum(m);
+}
+
+/// Sends the batch's frames and returns how many are done with, refused ones included: fewer than all when
+/// the device is full for now.
+uint32_t VnetPort::Send(Batch& batch) noexcept {
+  const std::span<mmsghdr> frames = batch.frames();
+  uint32_t done = 0;
+  while (done < frames.size()) {
+    const int sent = Write(frames.subspan(done));
+    if (sent > 0) {
+      done += static_cast<uint32_t>(sent);
+      continue;
+    }
+    if (sent == -EAGAIN) break;
+    if (sent == -EINTR) continue;
+    if (MeansGone(-sent)) MarkGone();
+    batch.Refuse(done++);
+  }
+  return done;
+}
+
+/// False when not all of it could be sent: a super-packet cannot be half the caller's.
+bool VnetPort::SendSegmented(rte_mbuf& m, TxCounters& counters) noexcept {
+  Segmenter segmenter;
+  if (!segmenter.Start(m)) return false;
+  rte_mbuf* frames[Batch::kFrames];
+  Batch batch;
+  bool whole = true;
+  while (const uint16_t n = segmenter.Next(pools_, frames)) {
+    for (uint16_t i = 0; i < n; ++i) batch.Add(*frames[i]);
+    const uint32_t sent = Send(batch) - batch.refused_count();
+    batch.Clear();
+    Add(counters.segments, sent);
+    whole &= sent == n;
+    rte_pktmbuf_free_bulk(frames, n);
+  }
+  return whole && segmenter.remaining() == 0;
+}
+
+/// Sends the batch, which holds mbufs[0] and on, and frees those done with; returns their number.
+uint16_t VnetPort::Flush(Batch& batch, rte_mbuf** mbufs, TxCounters& counters) noexcept {
+  const uint32_t done = Send(batch);
+  uint64_t bytes = 0;
+  for (uint32_t i = 0; i < done; ++i) bytes += batch.refused(i) ? 0 : mbufs[i]->pkt_len;
+  Add(counters.bytes, bytes);
+  Add(counters.packets, done - batch.refused_count());
+  Add(counters.errors, batch.refused_count());
+  rte_pktmbuf_free_bulk(mbufs, done);
+  batch.Clear();
+  return static_cast<uint16_t>(done);
+}
+
+/// Sends by itself what does not go into a batch: what must be segmented, and what is malformed.
+void VnetPort::SendAlone(rte_mbuf& m, TxCounters& counters) noexcept {
+  const bool sent = NeedsSegmenting(m) && SendSegmented(m, counters);
+  Add(counters.bytes, sent ? m.pkt_len : 0);
+  Add(sent ? counters.packets : counters.errors, 1);
+  rte_pktmbuf_free(&m);
+}
+
+uint16_t VnetPort::TxBurst(uint16_t queue, rte_mbuf** mbufs, uint16_t n) noexcept {
+  TxCounters& counters = tx_[queue];
+  Batch batch;
+  uint16_t done = 0;  // from mbufs[done] to mbufs[i]: in the batch
+  for (uint16_t i = 0; i < n; ++i) {
+    rte_mbuf& m = *mbufs[i];
+    const bool batched = !NeedsSegmenting(m) && Prepare(m);
+    if (batched && batch.Add(m)) continue;
+    done = static_cast<uint16_t>(done + Flush(batch, mbufs + done, counters));
+    if (done != i) return done;
+    if (batched && batch.Add(m)) continue;
+    SendAlone(m, counters);
+    ++done;
+  }
+  return static_cast<uint16_t>(done + Flush(batch, mbufs + done, counters));
+}
+
+void VnetPort::Received(rte_mbuf* m, rte_mbuf** mbufs, uint16_t& count) noexcept {
+  if (m == nullptr) {
+    Add(rx_.errors, 1);
+    return;
+  }
+  Add(rx_.packets, 1);
+  Add(rx_.bytes, m->pkt_len);
+  mbufs[count++] = m;
+}
+
+void VnetPort::ReadFailed(int error) noexcept {
+  if (error == EAGAIN || error == EINTR) return;
+  if (MeansGone(error)) {
+    MarkGone();
+  } else {
+    Add(rx_.errors, 1);
+  }
+}
+
+void VnetPort::MarkGone() noexcept {
+  if (!gone_.exchange(true)) dup3(IdleSocket(), fd_.get(), O_CLOEXEC);
+}
+
+PortStats VnetPort::Stats() const {
+  const auto get = [](const std::atomic<uint64_t>& counter) {
+    return counter.load(std::memory_order_relaxed);
+  };
+  PortStats stats;
+  stats.rx_packets = get(rx_.packets);
+  stats.rx_bytes = get(rx_.bytes);
+  stats.rx_errors = get(rx_.errors);
+  for (const TxCounters& queue : tx_) {
+    stats.tx_packets += get(queue.packets);
+    stats.tx_bytes += get(queue.bytes);
+    stats.tx_segments += get(queue.segments);
+    stats.tx_errors += get(queue.errors);
+  }
+  return stats;
+}
+
+}  // namespace podwire
