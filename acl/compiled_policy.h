@@ -9,10 +9,11 @@
 #include <absl/container/flat_hash_map.h>
 
 #include "acl/model.h"
+#include "acl/port_names.h"
 #include "acl/port_set.h"
+#include "acl/rule_set.h"
 #include "net/address.h"
 #include "net/id.h"
-#include "net/prefix_map.h"
 
 namespace podwire {
 
@@ -35,25 +36,8 @@ struct EndpointPolicy {
 struct PolicyVerdict {
   bool allowed = true;
   bool isolated = false;  ///< some policy selects the pod for this direction
-  RuleRef rule;           ///< the first rule that allows (policies by key, then by rule); else kNoRule
+  RuleRef rule;           ///< a rule that allows, the same one every time; else kNoRule
   bool operator==(const PolicyVerdict&) const = default;
-};
-
-/// Every address falls into one class of each kind: the set of peers of that kind that match it. An address's
-/// verdict is the union over kinds, so the kinds need not be multiplied with one another.
-enum class PeerKind : uint8_t {
-  kNamespace,  ///< all pods of the selected namespaces
-  kOwn,        ///< selected pods of the policy's namespace
-  kCross,      ///< selected pods of selected namespaces
-  kBlock,      ///< ipBlock
-};
-inline constexpr size_t kPeerKinds = 4;
-using ClassId = Id<struct ClassIdTag, uint32_t>;
-inline constexpr ClassId kNoClass{0};  ///< no peer of the kind matches
-
-struct AddressClass {
-  std::array<ClassId, kPeerKinds> of_kind{};
-  uint32_t port_names = 0;  ///< index into the port names of pods; 0: none
 };
 
 /// All NetworkPolicies of a cluster as far as they concern the local pods. Immutable; read by any thread.
@@ -76,31 +60,25 @@ class CompiledPolicy {
   /// Name of the policy a RuleRef speaks of; `policy` is below policies().size().
   const std::vector<ObjectKey>& policies() const { return policies_; }
 
+  /// Entries in the tables, for status and benchmarks.
   struct Size {
-    size_t policies, rule_sets, classes, addresses, prefixes, entries, port_sets;
+    size_t policies = 0;   ///< that select a local pod
+    size_t rule_sets = 0;  ///< both directions
+    size_t addresses = 0;  ///< of pods that are a peer or serve a named port
+    size_t entries = 0;    ///< classes and prefixes in all rule sets
+    size_t port_sets = 0;
   };
-  /// How large the tables are, for `get` and benchmarks.
   Size size() const;
 
  private:
   friend class PolicyCompiler;
 
-  struct RuleSet {
-    PortSetId any_peer = kNoPorts;
-    std::array<absl::flat_hash_map<ClassId, PortSetId>, kPeerKinds> by_class;
-    uint64_t fingerprint = 0;
-  };
-
-  AddressClass Classify(const IpAddress& a) const noexcept;
-
   std::vector<ObjectKey> policies_;  // those that select a local pod, sorted
   absl::flat_hash_map<ObjectKey, EndpointPolicy> endpoints_;
   std::array<std::vector<RuleSet>, 2> rule_sets_;  // by Direction
   PortSetPool port_sets_;
-  std::array<uint32_t, kPeerKinds> class_counts_{};
   absl::flat_hash_map<IpAddress, AddressClass> pods_;  // pods that a peer or a port name knows
-  PrefixMap<ClassId> blocks_;                          // class kBlock of all addresses
-  std::vector<PortNames> port_names_;                  // [0] is empty
+  std::vector<PortNames> port_names_{PortNames{}};     // [0]: pods that serve no name
 };
 
 /// Compiles `model` for `local_pods`. A local pod that the model does not know counts as one without labels

@@ -3,8 +3,6 @@
 #include <compare>
 #include <cstdint>
 #include <span>
-#include <string>
-#include <utility>
 #include <vector>
 
 #include <absl/container/flat_hash_map.h>
@@ -73,8 +71,5 @@ class PortSetPool {
   std::vector<PortRanges> sets_;
   absl::flat_hash_map<PortRanges, PortSetId> ids_;
 };
-
-/// The names that a pod gives its ports: key of the port, key of the name. Sorted.
-using PortNames = std::vector<std::pair<PortKey, PortKey>>;
 
 }  // namespace podwire

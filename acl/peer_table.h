@@ -1,0 +1,66 @@
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <absl/container/flat_hash_map.h>
+
+#include "acl/model.h"
+#include "acl/rule_set.h"
+#include "acl/selector_index.h"
+
+namespace podwire {
+
+using PeerSet = std::vector<uint32_t>;  ///< numbers of peers of one kind, ascending
+
+/// A peer that selects pods: its kind and its number, counted from 0 in the kind.
+struct PodPeer {
+  PeerKind kind;
+  uint32_t number;
+  auto operator<=>(const PodPeer&) const = default;
+};
+
+/// Distinct peers that select pods, each held once however many policies name it, and which of them match a
+/// pod.
+class PeerTable {
+ public:
+  /// `peer` has a selector; `policy_namespace` is that of the policy which names it.
+  PodPeer Intern(const std::string& policy_namespace, const PolicyPeer& peer);
+  size_t count(PeerKind kind) const { return counts_[static_cast<size_t>(kind)]; }
+
+  /// The pods of a namespace: what they have in common.
+  struct NamespaceMatch {
+    PeerSet peers;                  ///< of kind kNamespace
+    std::vector<uint32_t> matched;  ///< namespace selectors, ascending
+    const std::string* name = nullptr;
+  };
+  NamespaceMatch MatchNamespace(const std::string& name, const Labels& labels) const;
+  PeerSet MatchOwn(const NamespaceMatch& ns, const Labels& pod_labels) const;
+  PeerSet MatchCross(const NamespaceMatch& ns, const Labels& pod_labels) const;
+
+ private:
+  static constexpr uint32_t kNone = UINT32_MAX;
+  struct OwnPeers {
+    SelectorIndex selectors;
+    std::vector<uint32_t> numbers;  // by selector
+  };
+  uint32_t Next(PeerKind kind) { return counts_[static_cast<size_t>(kind)]++; }
+  uint32_t InternNamespaceSelector(const LabelSelector& selector);
+  PodPeer InternNamespacePeer(const LabelSelector& selector);
+  PodPeer InternOwn(const std::string& ns, const LabelSelector& pods);
+  PodPeer InternCross(const LabelSelector& namespaces, const LabelSelector& pods);
+
+  std::array<uint32_t, kPeerKinds> counts_{};
+  SelectorIndex namespaces_;
+  std::vector<uint32_t> namespace_numbers_;  // by namespace selector; kNone: used by kCross only
+  absl::flat_hash_map<std::string, OwnPeers> own_;
+  SelectorIndex cross_pods_;
+  std::vector<absl::flat_hash_map<uint32_t, uint32_t>>
+      cross_;  // by pod selector: namespace selector -> number
+};
+
+}  // namespace podwire

@@ -1,0 +1,47 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <absl/container/flat_hash_map.h>
+
+#include "acl/model.h"
+#include "acl/port_set.h"
+
+namespace podwire {
+
+/// The names that a pod gives its ports: key of the port, key of the name. Sorted.
+using PortNames = std::vector<std::pair<PortKey, PortKey>>;
+
+/// Port names (with their protocol) that egress rules use, as keys of the axis that port sets live on.
+class PortNameTable {
+ public:
+  PortKey Intern(const std::string& name, L4Protocol protocol);
+  /// What a pod with these ports serves under names of this table.
+  PortNames NamesOf(const std::vector<ContainerPort>& ports) const;
+  /// The same for the same name in every compilation.
+  uint64_t Hash(PortKey name) const { return hashes_[name - kFirstPortName]; }
+  bool empty() const { return hashes_.empty(); }
+
+ private:
+  absl::flat_hash_map<std::pair<std::string, L4Protocol>, PortKey> keys_;
+  std::vector<uint64_t> hashes_;
+};
+
+/// Who serves a name at which port, as sums of hashes that can be asked for a prefix: for fingerprints.
+class PortNameMembers {
+ public:
+  void Add(PortKey name, const IpAddress& a, uint64_t hash) { by_name_[name].push_back({a, hash}); }
+  /// To be called once, after the last Add.
+  void Finish();
+  uint64_t Total(PortKey name) const;
+  uint64_t Within(PortKey name, const IpPrefix& prefix) const;
+
+ private:
+  using Members = std::vector<std::pair<IpAddress, uint64_t>>;  // sorted; the sum up to and including each
+  absl::flat_hash_map<PortKey, Members> by_name_;
+};
+
+}  // namespace podwire

@@ -1,0 +1,187 @@
+#include "acl/rule_set_builder.h"
+
+#include <algorithm>
+#include <map>
+
+#include "acl/stable_hash.h"
+
+namespace podwire {
+namespace {
+
+/// Appends once; calls come with ascending rules.
+void AppendOnce(std::vector<uint32_t>& list, uint32_t rule) {
+  if (list.empty() || list.back() != rule) list.push_back(rule);
+}
+
+/// The closest prefix around each step of a walk over prefixes in order (parents come before their children).
+template <class V>
+class PrefixStack {
+ public:
+  /// The value of the closest prefix pushed before that holds `prefix`; nullptr if there is none.
+  const V* Around(const IpPrefix& prefix) {
+    while (!open_.empty() && !open_.back().first.Contains(prefix)) open_.pop_back();
+    return open_.empty() ? nullptr : &open_.back().second;
+  }
+  void Push(const IpPrefix& prefix, V value) { open_.emplace_back(prefix, std::move(value)); }
+
+ private:
+  std::vector<std::pair<IpPrefix, V>> open_;
+};
+
+constexpr uint64_t kAnySalt = 0x616e79;
+constexpr uint64_t kBlockSalt = 0x626c6f63;
+
+/// Factor for the sum of those whom a port set applies to; odd, so that no information of the sum is lost.
+uint64_t Weight(uint64_t salt, uint64_t meaning) { return meaning == 0 ? 0 : CombineHash(salt, meaning) | 1; }
+
+}  // namespace
+
+RuleSet RuleSetBuilder::Build(std::vector<RuleUse> rules) {
+  rules_ = std::move(rules);
+  ports_of_.clear();
+  prefixes_.clear();
+  RuleSet out;
+  RuleList any;
+  for (uint32_t i = 0; i < rules_.size(); ++i) {
+    if (rules_[i].rule->any_peer) any.push_back(i);
+  }
+  out.any_peer = PortsOf(any);
+  const auto for_any = pool_.Get(out.any_peer);
+  const PortRanges joined = WithoutRules(for_any);
+  const bool everything = !joined.empty() && joined[0].first == 0 && joined[0].last == kLastPortKey;
+  if (!everything) {  // else nobody gains by being somebody
+    AddClasses(out);
+    AddPrefixes(out);
+  }
+  out.fingerprint = Fingerprint(out);
+  return out;
+}
+
+PortSetId RuleSetBuilder::PortsOf(const RuleList& list) {
+  const auto [it, added] = ports_of_.try_emplace(list, kNoPorts);
+  if (!added) return it->second;
+  PortRanges ranges;
+  for (const uint32_t i : list) ranges.insert(ranges.end(), rules_[i].ports.begin(), rules_[i].ports.end());
+  return it->second = pool_.Intern(Disjoint(std::move(ranges)));
+}
+
+void RuleSetBuilder::AddClasses(RuleSet& out) {
+  std::array<absl::flat_hash_map<ClassId, RuleList>, kPeerKinds> lists;
+  for (uint32_t i = 0; i < rules_.size(); ++i) {
+    for (const PodPeer& peer : rules_[i].rule->pod_peers) {
+      const auto kind = static_cast<size_t>(peer.kind);
+      for (const ClassId c : classes_.classes_of[kind][peer.number]) AppendOnce(lists[kind][c], i);
+    }
+  }
+  for (size_t kind = 0; kind < kPeerKinds; ++kind) {
+    out.by_class[kind].reserve(lists[kind].size());
+    for (const auto& [c, list] : lists[kind]) {
+      if (const PortSetId ports = PortsOf(list); ports != kNoPorts) out.by_class[kind].emplace(c, ports);
+    }
+  }
+}
+
+/// Walks the prefixes at which some block begins or some hole (except) does, outermost first. A block's holes
+/// are all inside it, so what holds inside a prefix is what holds around it, and the blocks that begin there,
+/// without the blocks that have a hole there.
+void RuleSetBuilder::AddPrefixes(RuleSet& out) {
+  struct Boundary {
+    std::vector<uint32_t> begins, holes;  // numbers of blocks
+  };
+  std::map<IpPrefix, Boundary> boundaries;
+  std::vector<uint32_t> rule_of_block;
+  for (uint32_t i = 0; i < rules_.size(); ++i) {
+    for (const IpBlock* block : rules_[i].rule->blocks) {
+      const auto number = static_cast<uint32_t>(rule_of_block.size());
+      rule_of_block.push_back(i);
+      boundaries[block->cidr].begins.push_back(number);
+      for (const IpPrefix& hole : block->except) AppendOnce(boundaries[hole].holes, number);
+    }
+  }
+  struct Region {
+    std::vector<uint32_t> blocks;  // ascending
+    PortSetId ports = kNoPorts;
+  };
+  PrefixStack<Region> regions;
+  for (const auto& [prefix, boundary] : boundaries) {
+    const Region* around = regions.Around(prefix);
+    const std::vector<uint32_t> before = around == nullptr ? std::vector<uint32_t>{} : around->blocks;
+    const PortSetId ports_around = around == nullptr ? kNoPorts : around->ports;
+    std::vector<uint32_t> with;
+    std::set_union(before.begin(), before.end(), boundary.begins.begin(), boundary.begins.end(),
+                   std::back_inserter(with));
+    Region here;
+    std::set_difference(with.begin(), with.end(), boundary.holes.begin(), boundary.holes.end(),
+                        std::back_inserter(here.blocks));
+    RuleList list;
+    for (const uint32_t block : here.blocks) AppendOnce(list, rule_of_block[block]);
+    here.ports = PortsOf(list);
+    if (here.ports != ports_around) {
+      out.by_prefix.Set(prefix, here.ports);
+      prefixes_.emplace_back(prefix, here.ports);
+    }
+    regions.Push(prefix, std::move(here));
+  }
+}
+
+const RuleSetBuilder::Meaning& RuleSetBuilder::MeaningOf(PortSetId id) {
+  if (meanings_.size() <= id.value()) meanings_.resize(pool_.size());
+  auto& meaning = meanings_[id.value()];
+  if (meaning) return *meaning;
+  meaning.emplace();
+  uint64_t names_hash = 0;
+  for (const PortRange& r : WithoutRules(pool_.Get(id))) {
+    if (r.first < kFirstPortName) {
+      meaning->hash = CombineHash(CombineHash(meaning->hash, r.first), r.last) | 1;
+      continue;
+    }
+    for (PortKey name = r.first; name <= r.last; ++name) {
+      meaning->names.push_back(name);
+      names_hash += names_.Hash(name);  // a sum: keys of names depend on what else was compiled
+    }
+  }
+  if (names_hash != 0) meaning->hash = CombineHash(meaning->hash, names_hash) | 1;
+  return *meaning;
+}
+
+uint64_t RuleSetBuilder::Fingerprint(const RuleSet& set) {
+  const Meaning any = MeaningOf(set.any_peer);
+  uint64_t sum = CombineHash(kAnySalt, any.hash);
+  for (const PortKey name : any.names) {
+    sum += Weight(kAnySalt, names_.Hash(name)) * classes_.serving.Total(name);
+  }
+  for (size_t kind = 0; kind < kPeerKinds; ++kind) {
+    for (const auto& [c, ports] : set.by_class[kind]) {
+      const Meaning& m = MeaningOf(ports);
+      sum += Weight(kind, m.hash) * classes_.members[kind][c.value()];
+      for (const PortKey name : m.names) {
+        const auto it = classes_.serving_members.find({static_cast<PeerKind>(kind), c, name});
+        if (it != classes_.serving_members.end()) sum += Weight(kind, names_.Hash(name)) * it->second;
+      }
+    }
+  }
+  return MixHash(sum + PrefixFingerprint());
+}
+
+/// Each prefix adds what differs from around it: prefixes that change nothing weigh nothing.
+uint64_t RuleSetBuilder::PrefixFingerprint() {
+  uint64_t sum = 0;
+  PrefixStack<PortSetId> regions;
+  for (const auto& [prefix, ports] : prefixes_) {
+    const PortSetId* around = regions.Around(prefix);
+    const uint64_t place = CombineHash(HashAddress(prefix.address), prefix.length);
+    const auto add = [&](PortSetId id, uint64_t sign) {
+      const Meaning& m = MeaningOf(id);
+      sum += sign * Weight(kBlockSalt, m.hash) * place;
+      for (const PortKey name : m.names) {
+        sum += sign * Weight(kBlockSalt, names_.Hash(name)) * classes_.serving.Within(name, prefix);
+      }
+    };
+    add(ports, 1);
+    if (around != nullptr) add(*around, ~uint64_t{0});  // minus once
+    regions.Push(prefix, ports);
+  }
+  return sum;
+}
+
+}  // namespace podwire
