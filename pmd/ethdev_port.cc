@@ -67,7 +67,7 @@ absl::Status EthdevPort::Configure(const EthdevOptions& options, const PortConte
     return InvalidArgument("mtu {} is outside the device's {} to {}", mtu(), info.min_mtu, info.max_mtu);
   }
   rx_queues_ = std::min(options.rx_queues, info.max_rx_queues);
-  tx_queues_ = std::min(context.workers, info.max_tx_queues);
+  tx_queues_ = std::min({options.tx_queues, context.workers, info.max_tx_queues});
   if (rx_queues_ == 0 || tx_queues_ == 0) {
     return InvalidArgument("the device has {} receive and {} transmit queues: one of each is needed",
                            info.max_rx_queues, info.max_tx_queues);

@@ -16,8 +16,9 @@ namespace podwire {
 class EalLogCapture;
 
 struct EthdevOptions {
-  std::string devargs;     ///< what rte_dev_probe takes: a PCI address or a virtual device
-  uint16_t rx_queues = 1;  ///< cut to what the device has; frames are spread by RSS
+  std::string devargs;              ///< what rte_dev_probe takes: a PCI address or a virtual device
+  uint16_t rx_queues = 1;           ///< cut to what the device has; frames are spread by RSS
+  uint16_t tx_queues = UINT16_MAX;  ///< cut to the workers, and to what the device has
   bool promiscuous = false;
 };
 

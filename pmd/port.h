@@ -49,6 +49,7 @@ struct PciOptions {
 /// Any DPDK virtual device.
 struct VdevOptions {
   std::string devargs;  ///< "net_null0,size=64"
+  uint16_t queues = 1;  ///< each way; at most what the device has
 };
 
 struct PortConfig {

@@ -18,7 +18,11 @@ PortOr CreateVdevPort(const PortConfig& config, const VdevOptions& options, cons
         "net_null0,size=64",
         config.name, devargs);
   }
-  ASSIGN_OR_RETURN(auto port, EthdevPort::Create(config, {.devargs = devargs}, context));
+  if (options.queues == 0) return InvalidArgument("port {}: queues: 0 is less than 1", config.name);
+  ASSIGN_OR_RETURN(
+      auto port,
+      EthdevPort::Create(
+          config, {.devargs = devargs, .rx_queues = options.queues, .tx_queues = options.queues}, context));
   return port;
 }
 
