@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <utility>
 
 #include <absl/status/statusor.h>
 #include <rte_rcu_qsbr.h>
@@ -150,7 +151,7 @@ class ConnTable {
     mutable SpinLock lock;
     std::atomic<uint32_t> fresh{0};  // rows ever used; entries above are not constructed
     std::atomic<uint32_t> used{0};
-    uint32_t hand = 0;  // where eviction looks next
+    uint32_t random = 0;  // state of eviction's random sample
     List free;
     List retired;  // removed since the last grace period began
     List waiting;  // removed before `token`

@@ -7,24 +7,24 @@
 namespace podwire {
 namespace {
 
-constexpr uint8_t kFin = 0x01, kSyn = 0x02, kRst = 0x04, kAck = 0x10;
+constexpr uint8_t kFinBit = 0x01, kSynBit = 0x02, kRstBit = 0x04, kAckBit = 0x10;
 
 enum class Segment : uint8_t { kInvalid, kSyn, kSynAck, kAck, kFin, kRst };
 
 // The flag combinations that RFC 9293 knows, by what they mean for the state; PSH, URG, ECE and CWR are no
 // matter.
 Segment Classify(uint8_t flags) noexcept {
-  switch (flags & (kFin | kSyn | kRst | kAck)) {
-    case kSyn:
+  switch (flags & (kFinBit | kSynBit | kRstBit | kAckBit)) {
+    case kSynBit:
       return Segment::kSyn;
-    case kSyn | kAck:
+    case kSynBit | kAckBit:
       return Segment::kSynAck;
-    case kAck:
+    case kAckBit:
       return Segment::kAck;
-    case kFin | kAck:
+    case kFinBit | kAckBit:
       return Segment::kFin;
-    case kRst:
-    case kRst | kAck:
+    case kRstBit:
+    case kRstBit | kAckBit:
       return Segment::kRst;
     default:
       return Segment::kInvalid;

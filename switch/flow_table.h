@@ -1,7 +1,7 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
-#include <vector>
 
 #include "net/id.h"
 #include "switch/drop_reasons.h"
@@ -115,16 +115,21 @@ class FlowTable {
     uint32_t slot = 0;
   };
   Place Locate(const Key& key, uint32_t hash) const noexcept;
-  bool AddTo(uint32_t bucket, uint32_t hash, uint32_t entry) noexcept;
-  void Remove(Place place) noexcept;
+  Place EndOf(uint32_t bucket) const noexcept;
+  bool AddTo(uint32_t bucket, uint16_t tag, uint32_t entry) noexcept;
+  void TakeOut(uint32_t bucket, Place place) noexcept;
   void Grow() noexcept;
   uint32_t TakeEntry(uint32_t bucket, uint32_t now_ms) noexcept;
   void GiveBack(uint32_t entry) noexcept;
   bool EvictFrom(uint32_t bucket, uint32_t now_ms) noexcept;
+  uint32_t Wrap(uint32_t i) const noexcept {
+    return i > capacity_ + kQuarantine ? i - (capacity_ + kQuarantine + 1) : i;
+  }
 
   const uint32_t capacity_;
   const uint64_t seed_;
-  uint32_t max_buckets_;
+  const uint32_t max_buckets_;
+  const uint32_t overflow_count_;
   PageArray<Bucket> table_;
   PageArray<Bucket> overflow_;
   PageArray<Entry> entries_;
