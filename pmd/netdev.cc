@@ -1,8 +1,6 @@
 #include <arpa/inet.h>
-#include <linux/ethtool.h>
 #include <linux/filter.h>
 #include <linux/if_packet.h>
-#include <linux/sockios.h>
 #include <net/ethernet.h>
 #include <net/if.h>
 #include <net/if_arp.h>
@@ -63,11 +61,8 @@ class NetdevPort : public VnetPort {
   bool link_up() const override {
     ifreq request = {};
     request.ifr_ifindex = netdev_.ifindex;
-    if (gone() || ioctl(fd(), SIOCGIFNAME, &request) < 0) return false;
-    // Not IFF_RUNNING, which follows the carrier up to a second later.
-    ethtool_value carrier = {.cmd = ETHTOOL_GLINK, .data = 0};
-    request.ifr_data = reinterpret_cast<char*>(&carrier);
-    return ioctl(fd(), SIOCETHTOOL, &request) == 0 && carrier.data != 0;
+    return !gone() && ioctl(fd(), SIOCGIFNAME, &request) == 0 && ioctl(fd(), SIOCGIFFLAGS, &request) == 0 &&
+           (request.ifr_flags & IFF_UP) != 0 && (request.ifr_flags & IFF_RUNNING) != 0;
   }
 
   PortStats Stats() const override {

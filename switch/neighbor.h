@@ -1,10 +1,10 @@
 #pragma once
 
-#include <array>
 #include <atomic>
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <string_view>
 #include <vector>
 
 #include <absl/base/thread_annotations.h>
@@ -74,7 +74,7 @@ class NeighborTable {
   std::vector<Entry> Snapshot(uint32_t now_ms) const;
 
  private:
-  /// word: MAC in the low 48 bits, known flag, owner number in the top four.
+  /// word: MAC in the low 48 bits, known flag, owner number in the top four; written under mutex_.
   struct Slot {
     std::atomic<uint64_t> word{0};
     std::atomic<uint32_t> confirmed_ms{0};
@@ -83,6 +83,8 @@ class NeighborTable {
     IpAddress address;  // under mutex_; empty: free
   };
 
+  /// Finds or adds.
+  NeighborId Find(const IpAddress& address, uint32_t now_ms) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   std::optional<uint16_t> TakeSlot(uint32_t now_ms) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Free(uint16_t index) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 

@@ -14,10 +14,10 @@ struct Headers;
 struct Tables;
 
 /// Fills one descriptor a frame; the only stage that looks at bytes nobody has checked yet. All headers must
-/// lie in an mbuf's first segment. In:    Ethernet frames as ports give them (OffloadOf() set), in_ports[i]
-/// the port of mbufs[i]. Out:   out[i], kind kDrop with a reason for what goes no further. Bytes behind the
-/// IPv4 packet (Ethernet padding)
-///        are trimmed; an Offload that contradicts the headers is completed, cleared or refused.
+/// lie in an mbuf's first segment.
+/// In:    Ethernet frames as ports give them (OffloadOf() set), in_ports[i] the port of mbufs[i].
+/// Out:   out[i], kind kDrop with a reason for what goes no further. Bytes behind the IPv4 packet (Ethernet
+///        padding) are trimmed; an Offload that contradicts the headers is completed, cleared or refused.
 /// Tunnel packets to the node's VTEP are parsed through to the inner packet (`tunnelled`); both headers stay.
 /// Drops: kMalformed, kBadChecksum, kUnsupportedEthertype, kIpOptions, kNotForUs, kSpoofedMac, kUnknownPort,
 ///        kUnknownVtep, kUnknownVni, kWrongTunnel, kMulticast. Addresses are decide's to judge.

@@ -4,9 +4,9 @@
 #include <span>
 
 #include <rte_mbuf.h>
-#include <rte_mempool.h>
 
 #include "net/address.h"
+#include "pmd/mempool.h"
 #include "switch/packet.h"
 
 namespace podwire {
@@ -32,23 +32,22 @@ bool ShrinkSegments(Packet& packet, uint16_t mtu) noexcept;
 /// As many fragments as a 64 KB packet has at the smallest MTU of a sane underlay (RFC 791: 576).
 inline constexpr uint16_t kMaxFragments = 128;
 
-/// Splits a stripped packet into fragments of at most `mtu` bytes (RFC 791), new mbufs of `pool` that start
-/// with their IPv4 headers, headroom in front, checksums complete. Returns how many; the original stays the
-/// caller's. 0: `reason` is kNoMbuf, kTooBig (DF, or an MTU too small) or kMalformed.
-uint16_t Fragment(const Packet& packet, uint16_t mtu, rte_mempool& pool, std::span<rte_mbuf*> out,
+/// Splits a stripped packet into fragments of at most `mtu` bytes (RFC 791), new mbufs that start with their
+/// IPv4 headers, headroom in front, checksums complete. Returns how many; the original stays the caller's. 0:
+/// `reason` is kNoMbuf, kTooBig (DF, or an MTU too small) or kMalformed.
+uint16_t Fragment(const Packet& packet, uint16_t mtu, const MbufPools& pools, std::span<rte_mbuf*> out,
                   DropReason& reason) noexcept;
 
 /// The descriptor of one of `packet`'s fragments, for PrependHeader.
 Packet FragmentPacket(const Packet& packet, rte_mbuf* fragment) noexcept;
 
 /// Puts the adjacency's ready-made header in front of a stripped packet: Ethernet (delivery, direct), or
-/// Ethernet, IPv4, UDP and, for VXLAN, VXLAN and inner Ethernet (RFC 7348 section 5). In:    neighbor_mac:
-/// destination MAC, not looked at for local endpoints. ip_id: the worker's next outer
+/// Ethernet, IPv4, UDP and, for VXLAN, VXLAN and inner Ethernet (RFC 7348 section 5).
+/// In:    neighbor_mac: destination MAC, not looked at for local endpoints. ip_id: the worker's next outer
 ///        identification, host order; counted up, by a super-packet's segments too.
 /// Out:   whole frame; outer lengths, id, checksum, ECN (RFC 6040 4.1) and source port set. Offload moved;
-/// where it
-///        holds work, the mbuf's tunnel flag and lengths are set as pmd/offload.h says. The outer lengths of
-///        a super-packet that exceed 16 bits are cut: segmentation writes its own.
+///        where it holds work, the mbuf's tunnel flag and lengths are set as pmd/offload.h says. The outer
+///        lengths of a super-packet that exceed 16 bits are cut: segmentation writes its own.
 /// Returns kNone or kNoHeadroom (packet unchanged). Cost: one copy of up to 64 bytes.
 DropReason PrependHeader(Packet& packet, const Adjacency& adjacency, const MacAddr& neighbor_mac,
                          uint16_t& ip_id) noexcept;

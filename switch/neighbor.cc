@@ -1,0 +1,183 @@
+#include "switch/neighbor.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace podwire {
+namespace {
+
+constexpr uint64_t kMacMask = (uint64_t{1} << 48) - 1;
+constexpr uint64_t kKnown = uint64_t{1} << 48;
+constexpr int kOwnerShift = 60;
+constexpr int kIndexBits = 12;
+constexpr uint16_t kIndexMask = (1 << kIndexBits) - 1;
+
+constexpr uint32_t kVictimMs = 3000;    // a slot without an answer is given up when unused for so long
+constexpr uint16_t kVictimTries = 256;  // slots looked at for one
+constexpr uint32_t kUseStampMs = 1000;  // used_ms is exact to this, so that workers seldom write it
+constexpr uint32_t kResolvingMs = 3000;
+
+uint64_t Pack(const MacAddr& mac) {
+  uint64_t v = 0;
+  std::memcpy(&v, mac.bytes.data(), mac.bytes.size());
+  return v;
+}
+
+MacAddr Unpack(uint64_t word) {
+  MacAddr mac;
+  std::memcpy(mac.bytes.data(), &word, mac.bytes.size());
+  return mac;
+}
+
+}  // namespace
+
+std::string_view Name(NeighborState s) {
+  switch (s) {
+    case NeighborState::kNone:
+      return "none";
+    case NeighborState::kResolving:
+      return "resolving";
+    case NeighborState::kReachable:
+      return "reachable";
+    case NeighborState::kStale:
+      return "stale";
+  }
+  return "";
+}
+
+NeighborTable::NeighborTable() : slots_(std::make_unique<Slot[]>(kCapacity)) {
+  const absl::MutexLock lock(&mutex_);
+  index_.reserve(kCapacity);
+  free_.reserve(kCapacity);
+  for (uint16_t i = kCapacity; i > 0; --i) free_.push_back(static_cast<uint16_t>(i - 1));
+}
+
+NeighborTable::Result NeighborTable::Use(NeighborId id, uint32_t now_ms) noexcept {
+  const uint16_t index = id.value() & kIndexMask;
+  if (index >= kCapacity) return {.mac = {}, .expired = true};
+  Slot& slot = slots_[index];
+  const uint64_t word = slot.word.load(std::memory_order_acquire);
+  if (word >> kOwnerShift != id.value() >> kIndexBits) return {.mac = {}, .expired = true};
+  if (now_ms - slot.used_ms.load(std::memory_order_relaxed) >= kUseStampMs) {
+    slot.used_ms.store(now_ms, std::memory_order_relaxed);
+  }
+  const uint32_t age = now_ms - slot.confirmed_ms.load(std::memory_order_relaxed);
+  const bool known = (word & kKnown) != 0;
+  Result r;
+  r.usable = known && age < kReachableMs + kStaleMs;
+  if (r.usable) {
+    r.mac = Unpack(word);
+    if (age < kReachableMs) return r;
+  }
+  uint32_t probed = slot.probed_ms.load(std::memory_order_relaxed);
+  r.probe = now_ms - probed >= kProbeIntervalMs &&
+            slot.probed_ms.compare_exchange_strong(probed, now_ms, std::memory_order_relaxed);
+  return r;
+}
+
+std::optional<uint16_t> NeighborTable::TakeSlot(uint32_t now_ms) {
+  for (uint16_t tries = 0; free_.empty() && tries < kVictimTries; ++tries) {
+    hand_ = static_cast<uint16_t>((hand_ + 1) % kCapacity);
+    const Slot& slot = slots_[hand_];
+    const bool known = (slot.word.load(std::memory_order_relaxed) & kKnown) != 0;
+    if (!known && now_ms - slot.used_ms.load(std::memory_order_relaxed) >= kVictimMs) Free(hand_);
+  }
+  if (free_.empty()) return std::nullopt;
+  const uint16_t index = free_.back();
+  free_.pop_back();
+  return index;
+}
+
+NeighborId NeighborTable::Find(const IpAddress& address, uint32_t now_ms) {
+  uint16_t index;
+  if (const auto it = index_.find(address); it != index_.end()) {
+    index = it->second;
+  } else {
+    const std::optional<uint16_t> taken = TakeSlot(now_ms);
+    if (!taken) return kNoNeighbor;
+    index = *taken;
+    Slot& slot = slots_[index];
+    slot.address = address;
+    slot.used_ms.store(now_ms, std::memory_order_relaxed);
+    slot.probed_ms.store(now_ms - kResolvingMs, std::memory_order_relaxed);
+    index_.emplace(address, index);
+  }
+  const uint64_t owner = slots_[index].word.load(std::memory_order_relaxed) >> kOwnerShift;
+  return NeighborId(static_cast<uint16_t>(owner << kIndexBits | index));
+}
+
+NeighborId NeighborTable::SlotFor(const IpAddress& address, uint32_t now_ms) noexcept {
+  const absl::MutexLock lock(&mutex_);
+  return Find(address, now_ms);
+}
+
+void NeighborTable::Learn(const IpAddress& address, const MacAddr& mac, uint32_t now_ms, bool add) noexcept {
+  {
+    const absl::MutexLock lock(&mutex_);
+    if (!add && !index_.contains(address)) return;
+    const NeighborId id = Find(address, now_ms);
+    if (id == kNoNeighbor) return;
+    Slot& slot = slots_[id.value() & kIndexMask];
+    slot.confirmed_ms.store(now_ms, std::memory_order_relaxed);
+    const uint64_t owner = slot.word.load(std::memory_order_relaxed) >> kOwnerShift;
+    slot.word.store(owner << kOwnerShift | kKnown | Pack(mac), std::memory_order_release);
+  }
+  changes_.fetch_add(1, std::memory_order_release);
+}
+
+void NeighborTable::Free(uint16_t index) {
+  Slot& slot = slots_[index];
+  index_.erase(slot.address);
+  slot.address = IpAddress();
+  // The next owner's number: who still holds the old one is told that it expired.
+  const uint64_t owner = slot.word.load(std::memory_order_relaxed) >> kOwnerShift;
+  slot.word.store((owner + 1) << kOwnerShift, std::memory_order_release);
+  free_.push_back(index);
+}
+
+void NeighborTable::Sweep(uint32_t now_ms) noexcept {
+  const absl::MutexLock lock(&mutex_);
+  for (uint16_t i = 0; i < kCapacity; ++i) {
+    Slot& slot = slots_[i];
+    if (slot.address.empty()) continue;
+    // A worker's stamp may be a little newer than this thread's clock.
+    const auto unused = static_cast<int32_t>(now_ms - slot.used_ms.load(std::memory_order_relaxed));
+    if (unused >= static_cast<int32_t>(kUnusedMs)) {
+      Free(i);
+      continue;
+    }
+    // Forgotten for good, so that a wrapped clock cannot make the answer look new again.
+    const auto age = static_cast<int32_t>(now_ms - slot.confirmed_ms.load(std::memory_order_relaxed));
+    const uint64_t word = slot.word.load(std::memory_order_relaxed);
+    if ((word & kKnown) != 0 && age >= static_cast<int32_t>(kReachableMs + kStaleMs)) {
+      slot.word.store(word & ~(kKnown | kMacMask), std::memory_order_release);
+    }
+  }
+}
+
+std::vector<NeighborTable::Entry> NeighborTable::Snapshot(uint32_t now_ms) const {
+  std::vector<Entry> entries;
+  {
+    const absl::MutexLock lock(&mutex_);
+    entries.reserve(index_.size());
+    for (const auto& [address, index] : index_) {
+      const Slot& slot = slots_[index];
+      const uint64_t word = slot.word.load(std::memory_order_acquire);
+      const uint32_t age = now_ms - slot.confirmed_ms.load(std::memory_order_relaxed);
+      Entry e{.address = address, .mac = {}, .state = NeighborState::kNone, .age_ms = 0};
+      if ((word & kKnown) != 0 && age < kReachableMs + kStaleMs) {
+        e.mac = Unpack(word);
+        e.state = age < kReachableMs ? NeighborState::kReachable : NeighborState::kStale;
+        e.age_ms = age;
+      } else if (now_ms - slot.probed_ms.load(std::memory_order_relaxed) < kResolvingMs) {
+        e.state = NeighborState::kResolving;
+      }
+      entries.push_back(e);
+    }
+  }
+  std::sort(entries.begin(), entries.end(),
+            [](const Entry& a, const Entry& b) { return a.address < b.address; });
+  return entries;
+}
+
+}  // namespace podwire

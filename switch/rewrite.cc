@@ -1,0 +1,169 @@
+// rte_ipv4_fragment_copy_nonseg_packet: fragments in one segment each, which every port can send.
+#define ALLOW_EXPERIMENTAL_API
+
+#include "switch/rewrite.h"
+
+#include <cstddef>
+#include <cstring>
+
+#include <rte_ether.h>
+#include <rte_ip.h>
+#include <rte_ip_frag.h>
+#include <rte_tcp.h>
+#include <rte_udp.h>
+#include <rte_vxlan.h>
+
+#include "net/checksum.h"
+#include "overlay/next_hop.h"
+#include "pmd/offload.h"
+#include "pmd/segment.h"
+#include "switch/tables.h"
+
+namespace podwire {
+namespace {
+
+constexpr uint16_t kEthernet = sizeof(rte_ether_hdr);
+constexpr uint16_t kOuterL4 = kEthernet + sizeof(rte_ipv4_hdr);
+constexpr uint16_t kMinSegment = 8;
+
+rte_ipv4_hdr* IpOf(const Packet& p) { return rte_pktmbuf_mtod_offset(p.mbuf, rte_ipv4_hdr*, p.l3_offset); }
+
+/// IPv4 and TCP headers of a super-packet, bytes.
+uint16_t SegmentHeaders(const Packet& p) {
+  const auto* tcp = rte_pktmbuf_mtod_offset(p.mbuf, const rte_tcp_hdr*, p.l4_offset);
+  return static_cast<uint16_t>(p.l4_offset - p.l3_offset + (tcp->data_off >> 4) * 4);
+}
+
+uint16_t SegmentCount(const Packet& p, const Offload& offload) {
+  if (offload.gso_size == 0) return 1;
+  const int payload = p.l3_len - SegmentHeaders(p);
+  return static_cast<uint16_t>((payload + offload.gso_size - 1) / offload.gso_size);
+}
+
+/// What ports need to know of an encapsulated packet whose checksum or segmentation is still to be done.
+void DescribeTunnel(Packet& p, uint16_t header_len, bool vxlan) {
+  rte_mbuf& m = *p.mbuf;
+  m.outer_l2_len = kEthernet;
+  m.outer_l3_len = sizeof(rte_ipv4_hdr);
+  m.l2_len = header_len - kOuterL4;
+  m.l3_len = p.l4_offset - p.l3_offset;
+  m.l4_len = p.key.proto == IPPROTO_TCP ? SegmentHeaders(p) - m.l3_len : sizeof(rte_udp_hdr);
+  m.ol_flags |= vxlan ? RTE_MBUF_F_TX_TUNNEL_VXLAN : RTE_MBUF_F_TX_TUNNEL_UDP;
+}
+
+}  // namespace
+
+bool DecrementTtl(Packet& packet) noexcept {
+  if (packet.ttl <= 1) return false;
+  rte_ipv4_hdr* ip = IpOf(packet);
+  const auto before = static_cast<uint16_t>(packet.ttl << 8);
+  --packet.ttl;
+  const auto after = static_cast<uint16_t>(packet.ttl << 8);
+  ip->time_to_live = packet.ttl;
+  ip->hdr_checksum = UpdateChecksum(ip->hdr_checksum, rte_cpu_to_be_16(before), rte_cpu_to_be_16(after));
+  return true;
+}
+
+DropReason StripHeaders(Packet& packet) noexcept {
+  rte_mbuf& m = *packet.mbuf;
+  if (packet.tunnelled) {
+    uint8_t tos = packet.tos;
+    if (EcnDecap(packet.outer_tos, packet.tos, tos) == EcnResult::kDrop) return DropReason::kEcnCongested;
+    if (tos != packet.tos) {
+      rte_ipv4_hdr* ip = IpOf(packet);
+      ip->hdr_checksum =
+          UpdateChecksum(ip->hdr_checksum, rte_cpu_to_be_16(packet.tos), rte_cpu_to_be_16(tos));
+      ip->type_of_service = packet.tos = tos;
+    }
+    packet.tunnelled = false;
+  }
+  const uint16_t len = packet.l3_offset;
+  rte_pktmbuf_adj(&m, len);
+  packet.l4_offset = static_cast<uint16_t>(packet.l4_offset - len);
+  packet.l3_offset = 0;
+  if (Offload& offload = OffloadOf(m); offload.needs_csum()) {
+    offload.csum_start = static_cast<uint16_t>(offload.csum_start - len);
+  }
+  return DropReason::kNone;
+}
+
+bool ExceedsMtu(const Packet& packet, uint16_t mtu) noexcept {
+  const Offload& offload = OffloadOf(*packet.mbuf);
+  if (offload.gso_size == 0) return packet.l3_len > mtu;
+  return uint32_t{offload.gso_size} + SegmentHeaders(packet) > mtu;
+}
+
+bool ShrinkSegments(Packet& packet, uint16_t mtu) noexcept {
+  Offload& offload = OffloadOf(*packet.mbuf);
+  if (offload.gso_size == 0 || packet.dont_fragment) return false;
+  const uint16_t headers = SegmentHeaders(packet);
+  if (mtu < headers + kMinSegment) return false;
+  offload.gso_size = static_cast<uint16_t>(mtu - headers);
+  return true;
+}
+
+uint16_t Fragment(const Packet& packet, uint16_t mtu, const MbufPools& pools, std::span<rte_mbuf*> out,
+                  DropReason& reason) noexcept {
+  rte_mbuf& m = *packet.mbuf;
+  Offload& offload = OffloadOf(m);
+  reason = DropReason::kTooBig;
+  if (packet.dont_fragment || offload.gso_size != 0) return 0;
+  if (offload.needs_csum() && !CompleteChecksum(m)) {
+    reason = DropReason::kMalformed;
+    return 0;
+  }
+  rte_mempool& pool = mtu <= kSmallRoom ? pools.small() : pools.big();
+  const int n =
+      rte_ipv4_fragment_copy_nonseg_packet(&m, out.data(), static_cast<uint16_t>(out.size()), mtu, &pool);
+  if (n <= 0) {
+    if (n == -ENOMEM) reason = DropReason::kNoMbuf;
+    return 0;
+  }
+  reason = DropReason::kNone;
+  for (rte_mbuf* fragment : out.first(static_cast<size_t>(n))) {
+    auto* ip = rte_pktmbuf_mtod(fragment, rte_ipv4_hdr*);
+    ip->hdr_checksum = 0;
+    ip->hdr_checksum = rte_ipv4_cksum(ip);
+    OffloadOf(*fragment) = {};
+  }
+  return static_cast<uint16_t>(n);
+}
+
+Packet FragmentPacket(const Packet& packet, rte_mbuf* fragment) noexcept {
+  Packet p = packet;
+  const auto* ip = rte_pktmbuf_mtod(fragment, const rte_ipv4_hdr*);
+  p.mbuf = fragment;
+  p.l3_offset = 0;
+  p.l4_offset = rte_ipv4_hdr_len(ip);
+  p.l3_len = rte_be_to_cpu_16(ip->total_length);
+  p.first_fragment = (ip->fragment_offset & RTE_BE16(RTE_IPV4_HDR_OFFSET_MASK)) == 0;
+  return p;
+}
+
+DropReason PrependHeader(Packet& packet, const Adjacency& adjacency, const MacAddr& neighbor_mac,
+                         uint16_t& ip_id) noexcept {
+  const NextHop& hop = adjacency.hop;
+  rte_mbuf& m = *packet.mbuf;
+  const uint16_t len = hop.header_len;
+  auto* at = reinterpret_cast<uint8_t*>(rte_pktmbuf_prepend(&m, len));
+  if (at == nullptr) return DropReason::kNoHeadroom;
+  std::memcpy(at, hop.header.data(), len);
+  if (!adjacency.to_endpoint) std::memcpy(at, neighbor_mac.bytes.data(), neighbor_mac.bytes.size());
+  packet.l3_offset = len;
+  packet.l4_offset = static_cast<uint16_t>(packet.l4_offset + len);
+  Offload& offload = OffloadOf(m);
+  const bool work = offload.needs_csum();
+  if (work) offload.csum_start = static_cast<uint16_t>(offload.csum_start + len);
+  if (hop.kind == NextHop::Kind::kDirect) return DropReason::kNone;
+
+  const auto outer_len = static_cast<uint16_t>(packet.l3_len + len - kEthernet);
+  auto* udp = reinterpret_cast<rte_udp_hdr*>(at + kOuterL4);
+  udp->src_port = rte_cpu_to_be_16(UdpSourcePort(SymmetricHash(packet.key, 0)));
+  udp->dgram_len = rte_cpu_to_be_16(static_cast<uint16_t>(outer_len - sizeof(rte_ipv4_hdr)));
+  FinishOuterIpv4(at + kEthernet, outer_len, ip_id, EcnEncap(packet.tos));
+  ip_id = static_cast<uint16_t>(ip_id + SegmentCount(packet, offload));
+  if (work) DescribeTunnel(packet, len, hop.kind == NextHop::Kind::kVxlan);
+  return DropReason::kNone;
+}
+
+}  // namespace podwire

@@ -1,0 +1,31 @@
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include <gtest/gtest.h>
+#include <rte_mbuf.h>
+
+#include "pmd/mempool.h"
+
+namespace podwire::testing {
+
+struct MbufFree {
+  void operator()(rte_mbuf* m) const noexcept { rte_pktmbuf_free(m); }
+};
+using MbufPtr = std::unique_ptr<rte_mbuf, MbufFree>;
+
+/// DPDK's environment and mbuf pools for a whole test program: no hugepages, no devices, no files. Fails the
+/// program's run if mbufs are still out at its end.
+class EalEnvironment : public ::testing::Environment {
+ public:
+  void SetUp() override;
+  void TearDown() override;
+  /// Valid while tests run.
+  static MbufPools& Pools();
+};
+
+/// Starts EAL and the pools unless they are there. For programs without GoogleTest (fuzzers).
+void StartEal();
+
+}  // namespace podwire::testing
