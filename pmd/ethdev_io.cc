@@ -72,6 +72,9 @@ bool EthdevPort::OffloadToDevice(rte_mbuf& m) const noexcept {
                                                 : RTE_ETH_TX_OFFLOAD_UDP_CKSUM;
   if ((tx_offloads_ & wanted) == 0 || (!tcp && offload.csum_offset != kUdpChecksum)) return false;
   if (offload.csum_start + sizeof(rte_tcp_hdr) > m.data_len) return false;
+  // For a peer that takes no partial checksums net_vhost adds it up itself, over chains wrongly (see
+  // SumFrom).
+  if (is_vhost_ && m.nb_segs > 1) return false;
   rte_net_hdr_lens lens{};
   const uint32_t type =
       rte_net_get_ptype(&m, &lens, RTE_PTYPE_L2_MASK | RTE_PTYPE_L3_MASK | RTE_PTYPE_L4_MASK);

@@ -7,6 +7,7 @@
 #include <array>
 #include <chrono>
 #include <filesystem>
+#include <fstream>
 #include <thread>
 
 #include <fcntl.h>
@@ -16,6 +17,7 @@
 #include "net/status.h"
 #include "pmd/offload.h"
 #include "pmd/port.h"
+#include "pmd/segment.h"
 #include "tests/pmd/eal_fixture.h"
 #include "tests/pmd/super_packet.h"
 
@@ -35,11 +37,20 @@ bool Eventually(Condition&& condition, std::chrono::seconds limit = 20s) {
   return true;
 }
 
-/// dpdk-testpmd as a client of the socket; it sends back what it gets with MACs swapped. Killed when
-/// destroyed.
+/// What a peer does with a frame: swaps its MACs and sends it back, or sends it back with a partial TCP
+/// checksum.
+enum class PeerMode { kSwap, kPartialChecksum };
+
+/// dpdk-testpmd as a client of the socket. Killed when destroyed.
 class Peer {
  public:
-  explicit Peer(const fs::path& socket) : prefix_(fmt::format("pwpeer{}-{}", getpid(), ++count_)) {
+  explicit Peer(const fs::path& socket, PeerMode mode = PeerMode::kSwap)
+      : prefix_(fmt::format("pwpeer{}-{}", getpid(), ++count_)) {
+    const fs::path commands = socket.parent_path() / "commands";
+    const bool partial = mode == PeerMode::kPartialChecksum;
+    std::ofstream(commands)
+        << (partial ? "port stop 0\ncsum set tcp hw 0\nport config 0 tx_offload tcp_cksum on\nport start 0\n"
+                    : "");
     std::array<int, 2> input{};
     EXPECT_EQ(pipe2(input.data(), O_CLOEXEC), 0);
     input_ = input[1];  // testpmd leaves at the end of its input
@@ -53,9 +64,11 @@ class Peer {
       const std::string prefix = "--file-prefix=" + prefix_;
       const std::string vdev =
           fmt::format("--vdev=net_virtio_user0,path={},queues=1,queue_size=1024", socket.string());
+      const std::string file = "--cmdline-file=" + commands.string();
       execlp("dpdk-testpmd", "dpdk-testpmd", "--lcores", "0@(0-1),1@(0-1)", "--no-huge", "-m", "128",
              "--no-pci", prefix.c_str(), vdev.c_str(), "--", "--total-num-mbufs=4096",
-             "--forward-mode=macswap", "--auto-start", nullptr);
+             partial ? "--forward-mode=csum" : "--forward-mode=macswap", file.c_str(), "--auto-start",
+             nullptr);
       _exit(127);
     }
     close(input[0]);
@@ -178,6 +191,36 @@ TEST_F(VhostUserTest, OffloadsAreDoneForAPeerWithoutThem) {
   }
   EXPECT_EQ(stream, super.payload);
   EXPECT_EQ(port_->Stats().tx_segments, 31u);
+}
+
+TEST_F(VhostUserTest, PartialChecksumIsCompleteAtThePeer) {
+  const Peer peer(socket());
+  Connect();
+  const SuperPacket p = TcpPacket(1001);
+  rte_mbuf* m = p.ToMbuf(333);
+  OffloadOf(*m) = {
+      .csum_start = static_cast<uint16_t>(p.l4), .csum_offset = 16, .flags = Offload::kNeedsCsum};
+  const std::vector<Bytes> frames = Echo(m, 1);
+  ASSERT_EQ(frames.size(), 1u);
+  EXPECT_TRUE(TcpChecksumIsRight(p, frames[0]));
+}
+
+TEST_F(VhostUserTest, PartialChecksumOfThePeerIsReported) {
+  const Peer peer(socket(), PeerMode::kPartialChecksum);
+  Connect();
+  const SuperPacket p = TcpPacket(1001);
+  rte_mbuf* m = p.ToMbuf(1055);
+  OffloadOf(*m) = {
+      .csum_start = static_cast<uint16_t>(p.l4), .csum_offset = 16, .flags = Offload::kNeedsCsum};
+  ASSERT_EQ(port_->TxBurst(0, &m, 1), 1);
+  ASSERT_TRUE(Eventually([&] { return port_->RxBurst(0, &m, 1) == 1; }));
+  EXPECT_FALSE(TcpChecksumIsRight(p, ToBytes(*m)));
+  EXPECT_EQ(
+      OffloadOf(*m),
+      (Offload{.csum_start = static_cast<uint16_t>(p.l4), .csum_offset = 16, .flags = Offload::kNeedsCsum}));
+  EXPECT_TRUE(CompleteChecksum(*m));
+  EXPECT_TRUE(TcpChecksumIsRight(p, ToBytes(*m)));
+  rte_pktmbuf_free(m);
 }
 
 TEST_F(VhostUserTest, APeerThatDiesIsReplacedByTheNext) {
