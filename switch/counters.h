@@ -81,6 +81,7 @@ class alignas(64) WorkerCounters {
     }
   }
   void AddTo(CounterTotals& t) const;
+  void AddTo(DropCounts& d) const;
   void AddTo(DropCounts& d, EndpointId endpoint) const;
   /// Owner thread only: the slot has a new owner.
   void ClearEndpoint(EndpointId endpoint) noexcept;

@@ -15,7 +15,8 @@ enum class Action : uint8_t;
 /// What becomes of the packets of one direction of a connection that come in on one port: a cached Decision.
 template <class Key>
 struct alignas(64) FlowEntry {
-  static constexpr uint8_t kReply = 1;  ///< flags: the connection's reply direction
+  static constexpr uint8_t kReply = 1;      ///< flags: the connection's reply direction
+  static constexpr uint8_t kUnsettled = 2;  ///< flags: the connection's state must see every packet
 
   Key key;
   uint32_t conn = 0;         ///< index in the connection table; 0: none

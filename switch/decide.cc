@@ -1,0 +1,220 @@
+#include "switch/decide.h"
+
+#include <algorithm>
+
+#include <fmt/format.h>
+
+namespace podwire {
+namespace {
+
+bool IsMulticast(const IpAddress& a) {
+  if (a.is_v6()) return a.bytes()[0] == 0xff;
+  return a.bytes()[0] >= 224;  // class D, E and the limited broadcast: none is forwarded
+}
+
+bool IsOwnAddress(const LocalNode& local, const IpAddress& a) {
+  return a == local.underlay_address ||
+         std::find(local.gateways.begin(), local.gateways.end(), a) != local.gateways.end();
+}
+
+Forwarding Drop(DropReason reason) { return {.action = Action::kDrop, .reason = reason}; }
+
+const PortSlot* SlotOf(const Tables& t, PortId port) {
+  return port.value() < t.ports.size() ? &t.ports[port.value()] : nullptr;
+}
+
+DropReason CheckPodSource(const Tables& t, const PortSlot& slot, const Headers& h) {
+  const Endpoint* e = t.EndpointAt(slot.endpoint);
+  if (e == nullptr) return DropReason::kUnknownPort;
+  const bool own = std::find(e->addresses.begin(), e->addresses.end(), h.src) != e->addresses.end();
+  return own ? DropReason::kNone : DropReason::kSpoofedAddress;
+}
+
+DropReason CheckUnderlaySource(const Tables& t, const Headers& h) {
+  if (h.tunnelled && !t.vteps.contains(h.tunnel_src)) return DropReason::kUnknownVtep;
+  const bool ours = t.EndpointOf(h.src) != nullptr || IsOwnAddress(t.local, h.src);
+  return ours || IsMulticast(h.src) ? DropReason::kSpoofedAddress : DropReason::kNone;
+}
+
+}  // namespace
+
+DropReason CheckSource(const Tables& t, const Headers& h) {
+  if (h.in_port == kNoPort) return DropReason::kNone;  // the switch's own
+  const PortSlot* slot = SlotOf(t, h.in_port);
+  if (slot == nullptr) return DropReason::kUnknownPort;
+  switch (slot->role) {
+    case PortRole::kNone:
+      return DropReason::kUnknownPort;
+    case PortRole::kPod:
+      return CheckPodSource(t, *slot, h);
+    case PortRole::kUnderlay:
+      return CheckUnderlaySource(t, h);
+  }
+  return DropReason::kUnknownPort;
+}
+
+Forwarding DecideForwarding(const Tables& t, const Headers& h) {
+  if (IsMulticast(h.dst)) return Drop(DropReason::kMulticast);
+  if (IsOwnAddress(t.local, h.dst)) return {.action = Action::kLocal};
+  if (const Endpoint* e = t.EndpointOf(h.dst); e != nullptr) {
+    return {.action = Action::kDeliver, .next_hop = e->adjacency};
+  }
+  const FibEntry* route = t.fib.Find(h.dst);
+  if (route == nullptr || route->kind == RouteKind::kSubnetLocal) return Drop(DropReason::kNoRoute);
+  const Adjacency& adjacency = t.adjacencies[route->next_hop.value()];
+  // No transit: what came from the underlay never goes back there.
+  if (h.in_port == adjacency.port) return Drop(DropReason::kNoRoute);
+  return {.action = Action::kForward,
+          .next_hop = route->next_hop,
+          .neighbor = adjacency.hop.neighbor.empty() ? h.dst : adjacency.hop.neighbor};
+}
+
+PolicyDecision DecidePolicy(const Tables& t, const Headers& h) {
+  PolicyDecision d;
+  const Endpoint* src = t.EndpointOf(h.src);
+  const Endpoint* dst = t.EndpointOf(h.dst);
+  if (src != nullptr) {
+    d.src_endpoint = src->id;
+    d.src_version = src->version;
+  }
+  if (dst != nullptr) {
+    d.dst_endpoint = dst->id;
+    d.dst_version = dst->version;
+  }
+  if (src != nullptr && src == dst) return d;  // a pod cannot be cut off from itself
+  if (src != nullptr && src->policy.egress != kNotIsolated) {
+    d.egress = t.policy->Check(Direction::kEgress, src->policy.egress, h.dst, h.proto, h.dst_port);
+    if (!d.egress.allowed) {
+      d.allowed = false;
+      d.reason = DropReason::kPolicyDeniedEgress;
+    }
+  }
+  // The pods' own node always reaches them (kubelet probes).
+  if (dst != nullptr && dst->policy.ingress != kNotIsolated && !IsOwnAddress(t.local, h.src)) {
+    d.ingress = t.policy->Check(Direction::kIngress, dst->policy.ingress, h.src, h.proto, h.dst_port);
+    if (d.allowed && !d.ingress.allowed) {
+      d.allowed = false;
+      d.reason = DropReason::kPolicyDeniedIngress;
+    }
+  }
+  return d;
+}
+
+namespace {
+
+Decision DecideQuietly(const Tables& t, const Headers& h) {
+  Decision d;
+  d.reason = CheckSource(t, h);
+  if (d.reason != DropReason::kNone) return d;
+  d.policy = DecidePolicy(t, h);
+  d.forwarding = DecideForwarding(t, h);
+  const bool egress_denied = d.policy.reason == DropReason::kPolicyDeniedEgress;
+  if (d.forwarding.action == Action::kDrop && !egress_denied) {
+    d.reason = d.forwarding.reason;
+  } else if (!d.policy.allowed) {
+    d.reason = d.policy.reason;
+  } else {
+    d.action = d.forwarding.action;
+  }
+  return d;
+}
+
+std::string NameOf(const Tables& t, const IpAddress& a) {
+  const Endpoint* e = t.EndpointOf(a);
+  return e == nullptr ? ToString(a) : fmt::format("pod {}/{} ({})", e->ns, e->name, ToString(a));
+}
+
+TraceStep SourceStep(const Tables& t, const Headers& h, DropReason reason) {
+  if (h.in_port == kNoPort) return {"source", "pass", "sent by the switch itself", {}};
+  const PortSlot* slot = SlotOf(t, h.in_port);
+  const std::string port = slot == nullptr ? fmt::format("port {}", h.in_port.value()) : "port " + slot->name;
+  if (reason != DropReason::kNone) {
+    return {"source",
+            "drop",
+            fmt::format("{} may not come in on {}: {}", ToString(h.src), port, InfoOf(reason).help),
+            {}};
+  }
+  return {"source", "pass", fmt::format("{} comes in on {}", NameOf(t, h.src), port), {}};
+}
+
+TraceStep PolicyStep(const Tables& t, const Headers& h, Direction direction, const PolicyDecision& d) {
+  const bool egress = direction == Direction::kEgress;
+  const IpAddress& self = egress ? h.src : h.dst;
+  const PolicyVerdict& v = egress ? d.egress : d.ingress;
+  const char* stage = egress ? "egress policy" : "ingress policy";
+  const char* word = egress ? "egress" : "ingress";
+  const Endpoint* e = t.EndpointOf(self);
+  if (e == nullptr) {
+    return {stage,
+            "pass",
+            fmt::format("{} is no pod of this node: its {} is enforced elsewhere, if at all", ToString(self),
+                        word),
+            {}};
+  }
+  if (h.src == h.dst) return {stage, "allow", "a pod always reaches itself", {}};
+  if (!egress && IsOwnAddress(t.local, h.src))
+    return {stage, "allow", "a pod's own node always reaches it", {}};
+  if (!v.isolated)
+    return {stage, "allow", fmt::format("no NetworkPolicy isolates {} for {}", NameOf(t, self), word), {}};
+  if (v.allowed) {
+    const ObjectKey& policy = t.policy->policies()[v.rule.policy];
+    return {stage,
+            "allow",
+            fmt::format("NetworkPolicy {} {}[{}] allows it", ToString(policy), word, v.rule.rule),
+            {}};
+  }
+  return {stage,
+          "deny",
+          fmt::format("no NetworkPolicy that isolates {} for {} allows it", NameOf(t, self), word),
+          {}};
+}
+
+TraceStep RouteStep(const Tables& t, const Headers& h, const Forwarding& f) {
+  switch (f.action) {
+    case Action::kDrop:
+      return {"route", "drop", fmt::format("{}: {}", ToString(h.dst), InfoOf(f.reason).help), {}};
+    case Action::kLocal:
+      return {"route", "pass", fmt::format("{} is the switch's own address", ToString(h.dst)), {}};
+    case Action::kDeliver:
+      return {"route", "pass", fmt::format("{} is attached to this node", NameOf(t, h.dst)), {}};
+    case Action::kForward:
+      break;
+  }
+  IpPrefix matched;
+  const FibEntry* route = t.fib.Find(h.dst, &matched);
+  const Adjacency& a = t.adjacencies[f.next_hop.value()];
+  return {"route",
+          "pass",
+          fmt::format("{} ({}), neighbour {}, MTU {}", ToString(matched), route->why, ToString(f.neighbor),
+                      a.hop.mtu),
+          {}};
+}
+
+TraceStep OutputStep(const Tables& t, const Decision& d) {
+  if (d.action == Action::kDrop) {
+    return {
+        "output", "drop", fmt::format("dropped: {} ({})", InfoOf(d.reason).name, InfoOf(d.reason).help), {}};
+  }
+  if (d.action == Action::kLocal) return {"output", "pass", "answered by the switch", {}};
+  const PortId port = t.adjacencies[d.forwarding.next_hop.value()].port;
+  const PortSlot* slot = SlotOf(t, port);
+  return {"output", "pass", fmt::format("leaves by port {}", slot == nullptr ? "?" : slot->name), {}};
+}
+
+}  // namespace
+
+Decision Decide(const Tables& t, const Headers& h, Trace* trace) {
+  const Decision d = DecideQuietly(t, h);
+  if (trace == nullptr) return d;
+  const DropReason source = CheckSource(t, h);
+  trace->push_back(SourceStep(t, h, source));
+  if (source == DropReason::kNone) {
+    trace->push_back(PolicyStep(t, h, Direction::kEgress, d.policy));
+    trace->push_back(RouteStep(t, h, d.forwarding));
+    trace->push_back(PolicyStep(t, h, Direction::kIngress, d.policy));
+  }
+  trace->push_back(OutputStep(t, d));
+  return d;
+}
+
+}  // namespace podwire

@@ -1,0 +1,35 @@
+#pragma once
+
+#include "switch/decide.h"
+#include "switch/icmp.h"
+#include "switch/packet.h"
+#include "switch/worker_context.h"
+
+namespace podwire {
+
+/// Where a decided packet goes: what a flow entry caches.
+struct Path {
+  NextHopId next_hop = kNoNextHop;
+  NeighborId neighbor = kNoNeighbor;  ///< of adjacencies on the underlay
+};
+
+/// The path of a forwarding decision that is kDeliver or kForward.
+Path PathOf(WorkerContext& w, const Forwarding& f) noexcept;
+
+/// Counts the drop, also for the endpoint it happened to, and frees the packet.
+void DropPacket(WorkerContext& w, Packet& p, DropReason reason) noexcept;
+
+/// Routes a packet onto its path: TTL, MTU, decapsulation, the next hop's header, tx buffer. Answers by ICMP
+/// what cannot go on.
+void ForwardPacket(WorkerContext& w, Packet& p, const Path& path) noexcept;
+
+/// Sends a packet that waited for `mac`; decides its way anew if the tables have changed meanwhile.
+void ResumePacket(WorkerContext& w, PendingPacket& waiting, const MacAddr& mac) noexcept;
+
+/// Sends a stripped IPv4 packet that the switch made itself (already counted as generated).
+void EmitOwn(WorkerContext& w, Packet& p) noexcept;
+
+/// Sends an ICMP error about `p` to its source, if one may be sent; `p` stays the caller's.
+void ReportError(WorkerContext& w, const Packet& p, IcmpError error, uint16_t mtu) noexcept;
+
+}  // namespace podwire

@@ -1,0 +1,209 @@
+#include "switch/pipeline.h"
+
+#include <netinet/in.h>
+
+#include <span>
+
+#include "switch/arp.h"
+#include "switch/output.h"
+#include "switch/parse.h"
+#include "switch/rewrite.h"
+#include "switch/track.h"
+
+namespace podwire {
+namespace {
+
+using Entry = FlowEntry<FlowKey4>;
+
+constexpr uint8_t kTcpStateFlags = 0x01 | 0x02 | 0x04;  // FIN, SYN, RST
+constexpr uint32_t kTouchMs = 1000;                     // how old a connection's last-seen time may be
+
+/// Traffic to the switch itself.
+void HandleLocal(WorkerContext& w, Packet& p) noexcept {
+  if (p.kind != PacketKind::kFlow || !MakeEchoReply(p)) {
+    if (p.kind == PacketKind::kFlow && p.key.proto == IPPROTO_UDP)
+      ReportError(w, p, IcmpError::kPortUnreachable, 0);
+    return DropPacket(w, p, DropReason::kNotOurAddress);
+  }
+  const DropReason reason = StripHeaders(p);
+  if (reason != DropReason::kNone) return DropPacket(w, p, reason);
+  w.counters.Add(Counter::kConsumed);
+  w.counters.Add(Counter::kGenerated);
+  EmitOwn(w, p);
+}
+
+void Fill(const WorkerContext& w, const Fate& fate, Entry& e) noexcept {
+  e.generation = w.tables->generation;
+  e.last_seen_ms = w.now_ms;
+  e.conn = fate.connection;
+  e.conn_serial = fate.serial;
+  e.action = fate.action;
+  e.reason = fate.reason;
+  e.next_hop = fate.path.next_hop;
+  e.neighbor = fate.path.neighbor.value();
+  e.flags = static_cast<uint8_t>((fate.reply ? Entry::kReply : 0) | (fate.unsettled ? Entry::kUnsettled : 0));
+}
+
+void Count(Entry& e, const Packet& p) noexcept {
+  ++e.packets;
+  e.bytes += p.l3_len;
+}
+
+void Act(WorkerContext& w, Packet& p, Action action, DropReason reason, const Path& path) noexcept {
+  switch (action) {
+    case Action::kDeliver:
+    case Action::kForward:
+      return ForwardPacket(w, p, path);
+    case Action::kLocal:
+      return HandleLocal(w, p);
+    case Action::kDrop:
+      break;
+  }
+  const bool from_pod = w.tables->ports[p.key.in_port.value()].role == PortRole::kPod;
+  if (reason == DropReason::kNoRoute && from_pod) ReportError(w, p, IcmpError::kNetUnreachable, 0);
+  DropPacket(w, p, reason);
+}
+
+/// No cached decision, or one of older tables (`stale`): decide, remember, act.
+void Miss(WorkerContext& w, Packet& p, Entry* stale) noexcept {
+  w.counters.Add(stale == nullptr ? Counter::kFlowMisses : Counter::kRevalidated);
+  const Fate fate = DecideFate(w, p);
+  if (fate.cacheable) {
+    Entry* e = stale != nullptr ? stale : w.flows.Insert(p.key, p.hash, w.now_ms);
+    if (e != nullptr) {
+      Fill(w, fate, *e);
+      Count(*e, p);
+    }
+  } else if (stale != nullptr) {
+    w.flows.Erase(p.key, p.hash);
+  }
+  Act(w, p, fate.action, fate.reason, fate.path);
+}
+
+void Hit(WorkerContext& w, Packet& p, Entry& e) noexcept {
+  if (e.generation != w.tables->generation) return Miss(w, p, &e);
+  DropReason reason = e.reason;
+  const bool due = w.now_ms - e.last_seen_ms >= kTouchMs;
+  if (due || (e.flags & Entry::kUnsettled) != 0 || (p.tcp_flags & kTcpStateFlags) != 0) {
+    if (e.conn != 0 && reason == DropReason::kNone) {
+      const Touch touch = TouchConnection(w, p, e.conn, e.conn_serial, (e.flags & Entry::kReply) != 0);
+      if (touch == Touch::kGone) return Miss(w, p, &e);
+      if (touch == Touch::kInvalid) reason = DropReason::kInvalidState;
+      e.flags = static_cast<uint8_t>((e.flags & ~Entry::kUnsettled) |
+                                     (touch == Touch::kSettled ? 0 : Entry::kUnsettled));
+    }
+    e.last_seen_ms = w.now_ms;
+  }
+  w.counters.Add(Counter::kFlowHits);
+  Count(e, p);
+  const Action action = reason == DropReason::kNone ? e.action : Action::kDrop;
+  Act(w, p, action, reason, {.next_hop = e.next_hop, .neighbor = NeighborId{e.neighbor}});
+}
+
+FragmentKey<Ipv4> KeyOf(const Packet& p) noexcept {
+  return {.src = p.key.src,
+          .dst = p.key.dst,
+          .id_be = p.frag_id_be,
+          .in_port = p.key.in_port,
+          .proto = p.key.proto};
+}
+
+/// `e`: what the bulk look-up found; an earlier packet of the burst may have changed that.
+void HandleFlow(WorkerContext& w, Packet& p, Entry* e) noexcept {
+  if (p.first_fragment) w.fragments.Learn(KeyOf(p), {p.key.src_port_be, p.key.dst_port_be}, w.now_ms);
+  if (e == nullptr || !e->in_use || !(e->key == p.key)) e = w.flows.Find(p.key, p.hash);
+  if (e != nullptr) return Hit(w, p, *e);
+  Miss(w, p, nullptr);
+}
+
+void HandleLaterFragment(WorkerContext& w, Packet& p) noexcept {
+  const auto ports = w.fragments.Find(KeyOf(p), w.now_ms);
+  if (!ports) return DropPacket(w, p, DropReason::kFragmentNoFirst);
+  p.key.src_port_be = ports->src_be;
+  p.key.dst_port_be = ports->dst_be;
+  p.hash = FlowHash(p.key, w.shared.hash_seed);
+  Entry* e = w.flows.Find(p.key, p.hash);
+  if (e != nullptr) return Hit(w, p, *e);
+  Miss(w, p, nullptr);
+}
+
+/// An ICMP error passes if the packet that it quotes belongs to an allowed connection (RFC 5508 and every
+/// conntrack).
+void HandleIcmpError(WorkerContext& w, Packet& p) noexcept {
+  const Headers h = HeadersOf(p);
+  const DropReason source = CheckSource(*w.tables, h);
+  if (source != DropReason::kNone) return DropPacket(w, p, source);
+  const Forwarding f = DecideForwarding(*w.tables, h);
+  if (f.action == Action::kDrop) return DropPacket(w, p, f.reason);
+  // About a packet of our own (an echo reply...): nothing to do.
+  if (f.action == Action::kLocal) return DropPacket(w, p, DropReason::kNotOurAddress);
+  if (!IsRelated(w, p)) return DropPacket(w, p, DropReason::kNoConnection);
+  ForwardPacket(w, p, PathOf(w, f));
+}
+
+void HandleArpPacket(WorkerContext& w, Packet& p) noexcept {
+  const ArpResult result = HandleArp(*w.tables, p, w.shared.neighbors, w.now_ms);
+  switch (result.action) {
+    case ArpAction::kDrop:
+      return DropPacket(w, p, result.reason);
+    case ArpAction::kConsumed:
+      w.counters.Add(Counter::kConsumed);
+      return rte_pktmbuf_free(p.mbuf);
+    case ArpAction::kReply:
+      break;
+  }
+  w.counters.Add(Counter::kConsumed);
+  w.counters.Add(Counter::kGenerated);
+  w.counters.Add(Counter::kArpReplies);
+  w.tx.Add(*w.tables, w.counters, p.key.in_port, p.mbuf);
+}
+
+void Dispatch(WorkerContext& w, Packet& p, Entry* e) noexcept {
+  switch (p.kind) {
+    case PacketKind::kFlow:
+      return HandleFlow(w, p, e);
+    case PacketKind::kLaterFragment:
+      return HandleLaterFragment(w, p);
+    case PacketKind::kIcmpError:
+      return HandleIcmpError(w, p);
+    case PacketKind::kArp:
+      return HandleArpPacket(w, p);
+    case PacketKind::kDrop:
+      return DropPacket(w, p, p.reason);
+  }
+}
+
+}  // namespace
+
+void RunBurst(WorkerContext& w, rte_mbuf** mbufs, const PortId* in_ports, uint16_t n) noexcept {
+  Packet packets[kMaxBurst];
+  Entry* entries[kMaxBurst];
+  w.counters.Add(Counter::kReceived, n);
+  Parse(*w.tables, std::span(mbufs, n), in_ports, w.shared.hash_seed, packets);
+  w.flows.LookupBulk(packets, n, entries);
+  for (uint16_t i = 0; i < n; ++i) Dispatch(w, packets[i], entries[i]);
+}
+
+void FlushPending(WorkerContext& w) noexcept {
+  w.pending.Flush(
+      w.now_ms, w.shared.neighbors,
+      [&w](PendingPacket& waiting, const MacAddr& mac) {
+        w.counters.Subtract(Counter::kQueued);
+        ResumePacket(w, waiting, mac);
+      },
+      [&w](rte_mbuf* m, DropReason reason) {
+        w.counters.Subtract(Counter::kQueued);
+        w.counters.AddDrop(reason, kNoEndpoint);
+        rte_pktmbuf_free(m);
+      });
+}
+
+void DropPending(WorkerContext& w) noexcept {
+  w.pending.Clear([&w](rte_mbuf* m, DropReason reason) {
+    w.counters.Subtract(Counter::kQueued);
+    w.counters.AddDrop(reason, kNoEndpoint);
+    rte_pktmbuf_free(m);
+  });
+}
+
+}  // namespace podwire

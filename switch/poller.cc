@@ -1,0 +1,114 @@
+#include "switch/poller.h"
+
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <system_error>
+
+namespace podwire {
+namespace {
+
+constexpr uint32_t kWakeEvent = UINT32_MAX;
+constexpr uint16_t kBurst = 32;       // from one port before the next gets its turn
+constexpr uint32_t kEpollPeriod = 8;  // bursts between two looks at epoll while known ports keep us busy
+
+}  // namespace
+
+Poller::Poller(uint16_t worker, uint16_t workers) : worker_(worker), workers_(workers) {
+  epoll_ = epoll_create1(EPOLL_CLOEXEC);
+  wake_ = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  epoll_event event{.events = EPOLLIN, .data = {.u32 = kWakeEvent}};
+  if (epoll_ < 0 || wake_ < 0 || epoll_ctl(epoll_, EPOLL_CTL_ADD, wake_, &event) != 0) {
+    throw std::system_error(errno, std::system_category(), "epoll");
+  }
+}
+
+Poller::~Poller() {
+  close(wake_);
+  close(epoll_);
+}
+
+void Poller::Watch(PortId id, Port* port) {
+  Watched& w = watched_[id.value()];
+  const int fd = port == nullptr ? -1 : port->rx_fd();
+  if (w.port == port && w.fd == fd) return;
+  // The descriptor may be closed by now, and so gone from epoll by itself.
+  if (w.fd >= 0) epoll_ctl(epoll_, EPOLL_CTL_DEL, w.fd, nullptr);
+  if (w.ready) std::erase(ready_, id);
+  w = {.port = port, .fd = fd};
+  if (fd < 0) return;
+  epoll_event event{.events = EPOLLIN, .data = {.u32 = id.value()}};
+  if (epoll_ctl(epoll_, EPOLL_CTL_ADD, fd, &event) != 0) w.fd = -1;
+}
+
+void Poller::Rebuild(const Tables& t) {
+  polled_.clear();
+  if (watched_.size() < t.ports.size()) watched_.resize(t.ports.size());
+  ready_.reserve(watched_.size());  // so that Collect never allocates
+  for (size_t i = 0; i < watched_.size(); ++i) {
+    const PortId id{static_cast<uint16_t>(i)};
+    Port* port = i < t.ports.size() ? t.ports[i].port : nullptr;
+    const bool by_fd = port != nullptr && port->rx_fd() >= 0;
+    Watch(id, by_fd && i % workers_ == worker_ ? port : nullptr);
+    if (port == nullptr || by_fd) continue;
+    for (uint16_t queue = 0; queue < port->rx_queues(); ++queue) {
+      if ((i + queue) % workers_ == worker_) polled_.push_back({port, id, queue});
+    }
+  }
+}
+
+void Poller::Collect(uint32_t timeout_us) noexcept {
+  std::array<epoll_event, 64> events;
+  const timespec timeout{.tv_sec = timeout_us / 1000000, .tv_nsec = (timeout_us % 1000000) * 1000L};
+  const int n = epoll_pwait2(epoll_, events.data(), events.size(), &timeout, nullptr);
+  for (int i = 0; i < n; ++i) {
+    const uint32_t id = events[i].data.u32;
+    if (id == kWakeEvent) {
+      uint64_t count;
+      [[maybe_unused]] const ssize_t r = read(wake_, &count, sizeof count);
+    } else if (id < watched_.size() && watched_[id].port != nullptr && !watched_[id].ready) {
+      watched_[id].ready = true;
+      ready_.push_back(PortId{static_cast<uint16_t>(id)});
+    }
+  }
+}
+
+uint16_t Poller::Receive(rte_mbuf** mbufs, PortId* in_ports, uint16_t n) noexcept {
+  if (ready_.empty() || ++calls_ % kEpollPeriod == 0) Collect(0);
+  uint16_t count = 0;
+  size_t kept = 0;
+  for (size_t i = 0; i < ready_.size(); ++i) {
+    const PortId id = ready_[i];
+    const uint16_t want = std::min<uint16_t>(kBurst, n - count);
+    const uint16_t got = want == 0 ? 0 : watched_[id.value()].port->RxBurst(0, mbufs + count, want);
+    std::fill_n(in_ports + count, got, id);
+    count += got;
+    // Less than asked for: empty for now, and epoll will tell.
+    watched_[id.value()].ready = got == want;
+    if (got == want) ready_[kept++] = id;
+  }
+  ready_.resize(kept);
+  // Those that had no room this time come first the next.
+  if (count == n && kept > 1) std::rotate(ready_.begin(), ready_.begin() + 1, ready_.end());
+  for (size_t i = 0; i < polled_.size() && count < n; ++i) {
+    const Polled& p = polled_[next_polled_++ % polled_.size()];
+    const uint16_t got = p.port->RxBurst(p.queue, mbufs + count, std::min<uint16_t>(kBurst, n - count));
+    std::fill_n(in_ports + count, got, p.id);
+    count += got;
+  }
+  return count;
+}
+
+void Poller::Wait(uint32_t timeout_us) noexcept {
+  if (ready_.empty()) Collect(timeout_us);
+}
+
+void Poller::Wake() const noexcept {
+  const uint64_t one = 1;
+  [[maybe_unused]] const ssize_t r = write(wake_, &one, sizeof one);
+}
+
+}  // namespace podwire

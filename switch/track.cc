@@ -1,0 +1,202 @@
+#include "switch/track.h"
+
+#include <netinet/in.h>
+#include <netinet/ip_icmp.h>
+#include <rte_byteorder.h>
+
+#include "switch/parse.h"
+
+namespace podwire {
+namespace {
+
+using Conn = Connection<FlowKey4>;
+
+/// May the first packet seen of a flow make a connection? ICMP replies answer something, errors have their
+/// own way, and a later fragment's first has not been here.
+bool MayOpen(const Packet& p) noexcept {
+  if (p.kind == PacketKind::kLaterFragment) return false;
+  if (p.key.proto != IPPROTO_ICMP) return true;
+  return p.icmp_type == ICMP_ECHO || p.icmp_type == ICMP_TIMESTAMP || p.icmp_type == ICMP_INFO_REQUEST ||
+         p.icmp_type == ICMP_ADDRESS;
+}
+
+/// The state after a packet; kNone: not allowed in this state.
+ConnState NextState(ConnState state, const Packet& p, bool reply) noexcept {
+  if (p.key.proto == IPPROTO_TCP) {
+    return p.kind == PacketKind::kLaterFragment ? state : NextTcpState(state, p.tcp_flags, reply);
+  }
+  return reply || state == ConnState::kReply ? ConnState::kReply : ConnState::kNew;
+}
+
+/// Established TCP needs to see flags only, others nothing but the time.
+bool IsUnsettled(const Packet& p, ConnState state) noexcept {
+  return p.key.proto == IPPROTO_TCP && state != ConnState::kEstablished;
+}
+
+/// The headers that the connection's first packet had, as far as policy looks at them.
+Headers OriginalHeaders(const Conn& c) noexcept {
+  return {.src = c.key.src,
+          .dst = c.key.dst,
+          .proto = c.key.proto,
+          .src_port = rte_be_to_cpu_16(c.key.src_port_be),
+          .dst_port = rte_be_to_cpu_16(c.key.dst_port_be)};
+}
+
+void StorePolicy(Conn& c, const PolicyDecision& d) noexcept {
+  c.src_endpoint = d.src_endpoint;
+  c.dst_endpoint = d.dst_endpoint;
+  c.egress_rule = d.egress.rule;
+  c.ingress_rule = d.ingress.rule;
+  c.denied.store(d.reason, std::memory_order_relaxed);
+  c.src_version.store(d.src_version, std::memory_order_relaxed);
+  c.dst_version.store(d.dst_version, std::memory_order_relaxed);
+}
+
+enum class Currency : uint8_t { kCurrent, kOutdated, kOtherOwner };
+
+/// Whether the connection was decided by the policies in force, for the pods that now have its addresses.
+Currency CurrencyOf(const Tables& t, const Conn& c) noexcept {
+  const Endpoint* src = t.EndpointOf(c.key.src);
+  const Endpoint* dst = t.EndpointOf(c.key.dst);
+  if ((src == nullptr ? kNoEndpoint : src->id) != c.src_endpoint) return Currency::kOtherOwner;
+  if ((dst == nullptr ? kNoEndpoint : dst->id) != c.dst_endpoint) return Currency::kOtherOwner;
+  const bool current = (src == nullptr || src->version == c.src_version.load(std::memory_order_relaxed)) &&
+                       (dst == nullptr || dst->version == c.dst_version.load(std::memory_order_relaxed));
+  return current ? Currency::kCurrent : Currency::kOutdated;
+}
+
+/// Re-decides the policy of a connection that was decided under older tables.
+void Redecide(WorkerContext& w, uint32_t index, uint32_t serial) noexcept {
+  w.shared.connections->UpdateLocked(index, serial, [&](Conn& c) {
+    if (CurrencyOf(*w.tables, c) != Currency::kOutdated) return;  // another worker was faster
+    const bool was_allowed = c.denied.load(std::memory_order_relaxed) == DropReason::kNone;
+    const PolicyDecision d = DecidePolicy(*w.tables, OriginalHeaders(c));
+    if (was_allowed && !d.allowed) w.counters.Add(Counter::kConnectionsCut);
+    StorePolicy(c, d);
+  });
+}
+
+/// A SYN against the direction of a connection that is over begins another.
+bool BeginsAnew(const Packet& p) noexcept {
+  constexpr uint8_t kSyn = 0x02, kAck = 0x10;
+  return p.key.proto == IPPROTO_TCP && (p.tcp_flags & (kSyn | kAck)) == kSyn;
+}
+
+/// A packet of a connection in `fate`: re-decides it if need be, tells it. False: take the packet as a new
+/// one's first.
+bool Existing(WorkerContext& w, const Packet& p, Fate& fate) noexcept {
+  const Conn& c = w.shared.connections->At(fate.connection);
+  const Currency currency = CurrencyOf(*w.tables, c);
+  if (currency == Currency::kOtherOwner)
+    return false;  // an address changed hands: nobody inherits a connection
+  if (currency == Currency::kOutdated) Redecide(w, fate.connection, fate.serial);
+  fate.reason = c.denied.load(std::memory_order_relaxed);
+  fate.cacheable = true;
+  if (fate.reason != DropReason::kNone) return true;
+  const Touch touch = TouchConnection(w, p, fate.connection, fate.serial, fate.reply);
+  if (touch == Touch::kGone || (touch == Touch::kInvalid && BeginsAnew(p))) return false;
+  fate.unsettled = touch == Touch::kUnsettled;
+  if (touch != Touch::kInvalid) return true;
+  fate.reason = DropReason::kInvalidState;
+  fate.cacheable = false;
+  return true;
+}
+
+void Open(WorkerContext& w, const Packet& p, const Headers& h, uint32_t hash, Fate& fate) noexcept {
+  if (!MayOpen(p)) {
+    fate.reason =
+        p.kind == PacketKind::kLaterFragment ? DropReason::kFragmentNoFirst : DropReason::kNoConnection;
+    return;
+  }
+  const ConnState state = NextState(ConnState::kNone, p, false);
+  if (state == ConnState::kNone) {
+    fate.reason = DropReason::kNoConnection;
+    return;
+  }
+  const PolicyDecision d = DecidePolicy(*w.tables, h);
+  if (!d.allowed) {
+    fate.reason = d.reason;
+    fate.cacheable = true;
+    return;
+  }
+  const auto inserted = w.shared.connections->Insert(p.key, hash, w.now_ms, [&](Conn& c) {
+    c.state.store(state, std::memory_order_relaxed);
+    StorePolicy(c, d);
+  });
+  fate.reason = inserted.reason;
+  if (inserted.reason != DropReason::kNone) return;
+  fate.connection = inserted.index;
+  fate.serial = inserted.serial;
+  fate.reply = inserted.reply;
+  if (inserted.existed) {  // another worker was faster
+    if (!Existing(w, p, fate)) fate.reason = DropReason::kNoConnection;
+    return;
+  }
+  w.counters.Add(Counter::kConnectionsCreated);
+  fate.unsettled = IsUnsettled(p, state);
+  fate.cacheable = true;
+}
+
+/// Joins the packet with its connection, made if it may be.
+void Track(WorkerContext& w, const Packet& p, const Headers& h, Fate& fate) noexcept {
+  const uint32_t hash = SymmetricHash(p.key, w.shared.hash_seed);
+  const auto found = w.shared.connections->Find(p.key, hash);
+  if (found.index != 0) {
+    fate.connection = found.index;
+    fate.serial = found.serial;
+    fate.reply = found.reply;
+    if (Existing(w, p, fate)) return;
+    w.shared.connections->Remove(found.index, found.serial);
+    fate = {};
+  }
+  Open(w, p, h, hash, fate);
+}
+
+}  // namespace
+
+Fate DecideFate(WorkerContext& w, const Packet& p) noexcept {
+  const Tables& t = *w.tables;
+  const Headers h = HeadersOf(p);
+  Fate fate;
+  fate.reason = CheckSource(t, h);
+  if (fate.reason != DropReason::kNone) return fate;
+  const Forwarding f = DecideForwarding(t, h);
+  if (f.action == Action::kLocal) {
+    fate.action = Action::kLocal;
+    return fate;
+  }
+  if (f.action == Action::kDrop) {
+    fate.reason = Decide(t, h).reason;  // egress policy speaks before the route
+    return fate;
+  }
+  Track(w, p, h, fate);
+  if (fate.reason != DropReason::kNone) return fate;
+  fate.action = f.action;
+  fate.path = PathOf(w, f);
+  return fate;
+}
+
+Touch TouchConnection(WorkerContext& w, const Packet& p, uint32_t connection, uint32_t serial,
+                      bool reply) noexcept {
+  Conn& c = w.shared.connections->At(connection);
+  if (c.serial.load(std::memory_order_acquire) != serial) return Touch::kGone;
+  const ConnState state = c.state.load(std::memory_order_relaxed);
+  const ConnState next = NextState(state, p, reply);
+  if (next == ConnState::kNone) return Touch::kInvalid;
+  if (next != state) c.state.store(next, std::memory_order_relaxed);
+  if (c.last_seen_ms.load(std::memory_order_relaxed) != w.now_ms)
+    c.last_seen_ms.store(w.now_ms, std::memory_order_relaxed);
+  return IsUnsettled(p, next) ? Touch::kUnsettled : Touch::kSettled;
+}
+
+bool IsRelated(WorkerContext& w, const Packet& p) noexcept {
+  const auto found = w.shared.connections->Find(p.key, SymmetricHash(p.key, w.shared.hash_seed));
+  if (found.index == 0) return false;
+  const Conn& c = w.shared.connections->At(found.index);
+  const Currency currency = CurrencyOf(*w.tables, c);
+  if (currency == Currency::kOtherOwner) return false;
+  if (currency == Currency::kOutdated) Redecide(w, found.index, found.serial);
+  return c.denied.load(std::memory_order_relaxed) == DropReason::kNone;
+}
+
+}  // namespace podwire

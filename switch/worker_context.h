@@ -1,0 +1,71 @@
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+
+#include <rte_cycles.h>
+
+#include "pmd/mempool.h"
+#include "switch/conn_table.h"
+#include "switch/counters.h"
+#include "switch/flow_table.h"
+#include "switch/fragment_table.h"
+#include "switch/icmp.h"
+#include "switch/neighbor.h"
+#include "switch/pending_queue.h"
+#include "switch/poller.h"
+#include "switch/qsbr.h"
+#include "switch/tables.h"
+#include "switch/timeouts.h"
+#include "switch/tx_buffers.h"
+
+namespace podwire {
+
+/// What all workers share. Fixed before they start, but for what is atomic or has a writer rule of its own.
+struct WorkerShared {
+  explicit WorkerShared(uint16_t worker_count) : workers(worker_count), qsbr(worker_count) {}
+
+  const uint16_t workers;
+  Qsbr qsbr;                                   ///< thread numbers are worker indices
+  std::atomic<const Tables*> tables{nullptr};  ///< written by Switch::Publish
+  std::atomic<bool> stop{false};
+  std::unique_ptr<ConnTable<FlowKey4>> connections;
+  NeighborTable neighbors;
+  Timeouts timeouts;
+  MbufPools* pools = nullptr;
+  uint64_t hash_seed = 0;
+  uint64_t start_tsc = rte_get_tsc_cycles();
+  uint64_t tsc_per_ms = rte_get_tsc_hz() / 1000;
+
+  /// Milliseconds since the start, modulo 2^32; compared by signed difference.
+  uint32_t NowMs() const noexcept {
+    return static_cast<uint32_t>((rte_get_tsc_cycles() - start_tsc) / tsc_per_ms);
+  }
+};
+
+/// All that one worker writes. Touched by its own thread only; counters are read by control.
+struct alignas(64) WorkerContext {
+  WorkerContext(WorkerShared& all, uint16_t worker, uint32_t max_flows)
+      : shared(all),
+        index(worker),
+        flows(max_flows, all.hash_seed),
+        fragments(all.hash_seed),
+        tx(worker),
+        poller(worker, all.workers) {}
+
+  WorkerShared& shared;
+  const uint16_t index;
+  const Tables* tables = nullptr;  ///< this loop's
+  uint32_t now_ms = 0;             ///< this loop's
+  uint16_t outer_ip_id = 0;
+  WorkerCounters counters;
+  FlowTable<FlowKey4> flows;
+  FragmentTable fragments;
+  PendingQueue pending;
+  IcmpLimiter icmp_limiter;
+  TxBuffers tx;
+  Poller poller;
+};
+
+}  // namespace podwire
