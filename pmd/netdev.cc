@@ -1,6 +1,8 @@
 #include <arpa/inet.h>
+#include <linux/ethtool.h>
 #include <linux/filter.h>
 #include <linux/if_packet.h>
+#include <linux/sockios.h>
 #include <net/ethernet.h>
 #include <net/if.h>
 #include <net/if_arp.h>
@@ -23,7 +25,7 @@ namespace podwire {
 namespace {
 
 constexpr int kSocketBytes = 16 << 20;
-constexpr uint16_t kReadBurst = 32;
+constexpr uint16_t kReadBurst = 16;  // each holds a big mbuf
 
 /// What the kernel says of an interface.
 struct Netdev {
@@ -61,8 +63,11 @@ class NetdevPort : public VnetPort {
   bool link_up() const override {
     ifreq request = {};
     request.ifr_ifindex = netdev_.ifindex;
-    return !gone() && ioctl(fd(), SIOCGIFNAME, &request) == 0 && ioctl(fd(), SIOCGIFFLAGS, &request) == 0 &&
-           (request.ifr_flags & IFF_UP) != 0 && (request.ifr_flags & IFF_RUNNING) != 0;
+    if (gone() || ioctl(fd(), SIOCGIFNAME, &request) < 0) return false;
+    // Not IFF_RUNNING, which follows the carrier up to a second later.
+    ethtool_value carrier = {.cmd = ETHTOOL_GLINK, .data = 0};
+    request.ifr_data = reinterpret_cast<char*>(&carrier);
+    return ioctl(fd(), SIOCETHTOOL, &request) == 0 && carrier.data != 0;
   }
 
   PortStats Stats() const override {
