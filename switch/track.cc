@@ -28,6 +28,13 @@ ConnState NextState(ConnState state, const Packet& p, bool reply) noexcept {
   return reply || state == ConnState::kReply ? ConnState::kReply : ConnState::kNew;
 }
 
+/// A SYN against the direction of a connection that is over begins another.
+bool BeginsAnother(const Packet& p, ConnState state) noexcept {
+  constexpr uint8_t kSyn = 0x02, kAck = 0x10;
+  const bool over = state == ConnState::kClose || state == ConnState::kTimeWait;
+  return over && p.key.proto == IPPROTO_TCP && (p.tcp_flags & (kSyn | kAck)) == kSyn;
+}
+
 /// Established TCP needs to see flags only, others nothing but the time.
 bool IsUnsettled(const Packet& p, ConnState state) noexcept {
   return p.key.proto == IPPROTO_TCP && state != ConnState::kEstablished;
@@ -76,12 +83,6 @@ void Redecide(WorkerContext& w, uint32_t index, uint32_t serial) noexcept {
   });
 }
 
-/// A SYN against the direction of a connection that is over begins another.
-bool BeginsAnew(const Packet& p) noexcept {
-  constexpr uint8_t kSyn = 0x02, kAck = 0x10;
-  return p.key.proto == IPPROTO_TCP && (p.tcp_flags & (kSyn | kAck)) == kSyn;
-}
-
 /// A packet of a connection in `fate`: re-decides it if need be, tells it. False: take the packet as a new
 /// one's first.
 bool Existing(WorkerContext& w, const Packet& p, Fate& fate) noexcept {
@@ -94,7 +95,7 @@ bool Existing(WorkerContext& w, const Packet& p, Fate& fate) noexcept {
   fate.cacheable = true;
   if (fate.reason != DropReason::kNone) return true;
   const Touch touch = TouchConnection(w, p, fate.connection, fate.serial, fate.reply);
-  if (touch == Touch::kGone || (touch == Touch::kInvalid && BeginsAnew(p))) return false;
+  if (touch == Touch::kGone) return false;
   fate.unsettled = touch == Touch::kUnsettled;
   if (touch != Touch::kInvalid) return true;
   fate.reason = DropReason::kInvalidState;
@@ -182,7 +183,11 @@ Touch TouchConnection(WorkerContext& w, const Packet& p, uint32_t connection, ui
   if (c.serial.load(std::memory_order_acquire) != serial) return Touch::kGone;
   const ConnState state = c.state.load(std::memory_order_relaxed);
   const ConnState next = NextState(state, p, reply);
-  if (next == ConnState::kNone) return Touch::kInvalid;
+  if (next == ConnState::kNone) {
+    if (!BeginsAnother(p, state)) return Touch::kInvalid;
+    w.shared.connections->Remove(connection, serial);
+    return Touch::kGone;
+  }
   if (next != state) c.state.store(next, std::memory_order_relaxed);
   if (c.last_seen_ms.load(std::memory_order_relaxed) != w.now_ms)
     c.last_seen_ms.store(w.now_ms, std::memory_order_relaxed);
