@@ -23,7 +23,8 @@ std::string_view ToString(PortKind kind);
 /// InvalidArgument that lists the kinds when `text` is none.
 absl::StatusOr<PortKind> ParsePortKind(std::string_view text);
 
-/// A kernel pod's interface: a TAP device with virtio-net headers.
+/// A kernel pod's interface: a TAP device with virtio-net headers. The open port keeps its network namespace alive;
+/// when `netns` no longer leads there, link_up() is false and the port is to be destroyed.
 struct TapOptions {
   std::string netns;             ///< path of the network namespace it lives in; empty: podwired's own
   std::string ifname = "eth0";   ///< up to 15 bytes

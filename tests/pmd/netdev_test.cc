@@ -105,6 +105,13 @@ class NetdevTest : public testing::Test {
     ASSERT_TRUE(peer_->Ip("link set k0 up"));
     ASSERT_TRUE(peer_->Ip(fmt::format("neigh add 172.30.0.1 lladdr {} dev k0", kUplinkMac)));
   }
+  void TearDown() override {
+    port_.reset();
+    tap_.reset();
+    if (geteuid() != 0) return;
+    EXPECT_EQ(rte_mempool_in_use_count(&TestPools().small()), 0u) << "mbufs lost";
+    EXPECT_EQ(rte_mempool_in_use_count(&TestPools().big()), 0u) << "mbufs lost";
+  }
   PortOr Open(const std::string& interface) {
     const PortConfig config = {.name = "uplink", .options = NetdevOptions{.interface = interface}};
     PortOr port = absl::UnknownError("not run");

@@ -99,6 +99,12 @@ class TapTest : public testing::Test {
     ns_.emplace("tap-a");
     pod_ = Pod(*ns_, "02:00:00:00:00:05", "10.244.1.5", "fd00:1::5");
   }
+  void TearDown() override {
+    port_.reset();
+    if (geteuid() != 0) return;
+    EXPECT_EQ(rte_mempool_in_use_count(&TestPools().small()), 0u) << "mbufs lost";
+    EXPECT_EQ(rte_mempool_in_use_count(&TestPools().big()), 0u) << "mbufs lost";
+  }
   void OpenAndSetUp() {
     PortOr port = Open(pod_);
     ASSERT_EQ(Message(port.status()), "");
