@@ -19,7 +19,7 @@ absl::StatusOr<MempoolPtr> CreatePool(const std::string& name, uint32_t count, u
   MempoolPtr pool(rte_pktmbuf_pool_create(name.c_str(), count, std::min<uint32_t>(cache, count / 4), 0,
                                           data_room, socket));
   if (pool != nullptr) return pool;
-  if (rte_errno == ENOMEM) {
+  if (rte_errno == ENOMEM || rte_errno == ENOBUFS) {
     return Error(absl::StatusCode::kResourceExhausted,
                  "mbuf pool {}: no room for {} mbufs of {} bytes: raise memory", name, count, data_room);
   }
