@@ -1,0 +1,49 @@
+#pragma once
+
+#include <functional>
+#include <string>
+#include <string_view>
+
+#include <absl/status/statusor.h>
+
+#include "control/cli/session.h"
+
+namespace CLI {
+class App;
+}
+
+namespace podwire::cli {
+
+/// What a parsed command line leaves: the global options and the command to run.
+struct Context {
+  Options options;
+  std::function<absl::StatusOr<Exit>(Session&)> run;
+};
+
+// Each adds its commands to the parser; their callbacks set `context.run`.
+void AddApplyCommands(CLI::App& app, Context& context);      // apply, delete
+void AddGetCommand(CLI::App& app, Context& context);         // get
+void AddFlowCommands(CLI::App& app, Context& context);       // flows, connections
+void AddInspectCommands(CLI::App& app, Context& context);    // status, counters, drops
+void AddExplainCommand(CLI::App& app, Context& context);     // explain
+void AddPortCommands(CLI::App& app, Context& context);       // ports add, ports remove
+void AddCompletionCommand(CLI::App& app, Context& context);  // completion bash
+
+/// Prints at once; false if standard output is gone.
+bool Print(std::string_view text);
+
+/// Runs `once` every `interval_seconds`, a line with the time before each, until SIGINT or SIGTERM; or just
+/// once if the interval is 0. Returns the first error, else Exit::kOk.
+absl::StatusOr<Exit> Repeat(double interval_seconds, const std::function<absl::Status()>& once);
+
+/// A pod as the user writes it: "web" (of `default_namespace`) or "prod/web".
+struct PodRef {
+  std::string pod_namespace;
+  std::string name;
+};
+PodRef ParsePodRef(std::string_view text, std::string_view default_namespace);
+
+/// Adds `--watch [SECONDS]`: 0 without it, 2 without a number.
+void AddWatchOption(CLI::App& command, double& seconds);
+
+}  // namespace podwire::cli

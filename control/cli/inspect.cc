@@ -1,0 +1,177 @@
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <fmt/format.h>
+#include <CLI/CLI.hpp>
+
+#include "control/cli/command.h"
+#include "control/cli/proto_json.h"
+#include "control/cli/switch_views.h"
+#include "inspect.grpc.pb.h"
+#include "net/status.h"
+
+namespace podwire::cli {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+struct DropOptions {
+  std::string pod;
+  std::string default_namespace = "default";
+  bool all = false;
+  double watch_seconds = 0;
+};
+
+struct CounterOptions {
+  bool all = false;
+  double watch_seconds = 0;
+};
+
+std::string JsonText(const Json& json) {
+  return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+}
+
+template <class Range>
+auto ToVector(const Range& range) {
+  return std::vector(range.begin(), range.end());
+}
+
+/// "name:   value" lines, values in one column.
+std::string KeyValues(const std::vector<std::pair<std::string, std::string>>& pairs) {
+  std::string text;
+  for (const auto& [key, value] : pairs)
+    text += fmt::format("{:<14}{}\n", key + ":", value.empty() ? "-" : value);
+  return text;
+}
+
+std::string StatusText(const v1::Status& s) {
+  std::string text = KeyValues({
+      {"Version", s.version()},
+      {"Node", s.node()},
+      {"Uptime", HumanSeconds(s.uptime_seconds())},
+      {"Hugepages", s.hugepages()},
+      {"Network", s.network().empty()
+                      ? "none yet: apply kube-flannel-cfg, or set \"network\" in the configuration"
+                      : s.network()},
+      {"Backend", s.backend()},
+      {"Pod subnet", s.pod_subnet()},
+      {"Pod MTU", std::to_string(s.pod_mtu())},
+      {"Underlay", s.underlay()},
+      {"Endpoints", std::to_string(s.endpoints())},
+      {"Objects", fmt::format("{} nodes, {} namespaces, {} pods, {} policies", s.nodes(), s.namespaces(),
+                              s.pods(), s.policies())},
+      {"Connections", fmt::format("{} of {}, {} bytes each", s.connections(), s.connection_capacity(),
+                                  s.connection_bytes())},
+      {"Generation", std::to_string(s.generation())},
+  });
+  for (const auto& warning : s.warnings()) text += fmt::format("Warning:      {}\n", warning);
+  return text + "\n" + Render(WorkerView(), ToVector(s.workers()), Format::kTable, false);
+}
+
+absl::StatusOr<Exit> ShowStatus(Session& session, double watch_seconds) {
+  return Repeat(watch_seconds, [&]() -> absl::Status {
+    v1::Status status;
+    RETURN_IF_ERROR(session.Call<v1::Inspect>(&v1::Inspect::Stub::GetStatus, v1::StatusRequest(), &status));
+    Print(session.options().format == Format::kJson ? JsonText(ToJson(status)) : StatusText(status));
+    return absl::OkStatus();
+  });
+}
+
+/// received + generated - (sent + dropped + consumed + queued): 0 when the books balance.
+int64_t Difference(const v1::Counters& c) {
+  return static_cast<int64_t>(c.received() + c.generated() - c.sent() - c.dropped() - c.consumed() -
+                              c.queued());
+}
+
+std::string Books(const v1::Counters& c) {
+  const int64_t difference = Difference(c);
+  return fmt::format("received {} + generated {} = sent {} + dropped {} + consumed {} + queued {}: {}\n",
+                     c.received(), c.generated(), c.sent(), c.dropped(), c.consumed(), c.queued(),
+                     difference == 0 ? "BALANCED"
+                                     : fmt::format("DIFFERENCE {:+} (packets on their way count so while "
+                                                   "there is traffic)",
+                                                   difference));
+}
+
+std::string CountersText(const v1::Counters& counters, const CounterOptions& options) {
+  std::vector<v1::Counter> rows = ToVector(counters.counters());
+  if (!options.all) std::erase_if(rows, [](const v1::Counter& c) { return c.value() == 0; });
+  return Render(CounterView(), rows, Format::kTable, false) + "\n" + Books(counters);
+}
+
+Json CountersJson(const v1::Counters& counters) {
+  Json json = ToJson(counters);
+  json["difference"] = Difference(counters);
+  json["balanced"] = Difference(counters) == 0;
+  return json;
+}
+
+absl::StatusOr<Exit> ShowCounters(Session& session, const CounterOptions& options) {
+  return Repeat(options.watch_seconds, [&]() -> absl::Status {
+    v1::Counters counters;
+    RETURN_IF_ERROR(
+        session.Call<v1::Inspect>(&v1::Inspect::Stub::GetCounters, v1::CountersRequest(), &counters));
+    Print(session.options().format == Format::kJson ? JsonText(CountersJson(counters))
+                                                    : CountersText(counters, options));
+    return absl::OkStatus();
+  });
+}
+
+std::string DropsText(const v1::Drops& drops, const DropOptions& options) {
+  std::vector<v1::DropCount> reasons = ToVector(drops.reasons());
+  if (!options.all) std::erase_if(reasons, [](const v1::DropCount& d) { return d.packets() == 0; });
+  std::string text = reasons.empty() ? "No drops\n" : Render(DropView(), reasons, Format::kTable, false);
+  if (drops.pods_size() > 0)
+    text += "\n" + Render(PodDropView(), ToVector(drops.pods()), Format::kTable, false);
+  return text;
+}
+
+absl::StatusOr<Exit> ShowDrops(Session& session, const DropOptions& options) {
+  v1::DropsRequest request;
+  if (!options.pod.empty()) {
+    const PodRef pod = ParsePodRef(options.pod, options.default_namespace);
+    request.set_pod_namespace(pod.pod_namespace);
+    request.set_pod_name(pod.name);
+  }
+  return Repeat(options.watch_seconds, [&]() -> absl::Status {
+    v1::Drops drops;
+    RETURN_IF_ERROR(session.Call<v1::Inspect>(&v1::Inspect::Stub::GetDrops, request, &drops));
+    Print(session.options().format == Format::kJson ? JsonText(ToJson(drops)) : DropsText(drops, options));
+    return absl::OkStatus();
+  });
+}
+
+}  // namespace
+
+void AddInspectCommands(CLI::App& app, Context& context) {
+  auto* status = app.add_subcommand("status", "The daemon, its network, its workers");
+  auto watch_seconds = std::make_shared<double>(0);
+  AddWatchOption(*status, *watch_seconds);
+  status->callback([&context, watch_seconds] {
+    context.run = [watch_seconds](Session& session) { return ShowStatus(session, *watch_seconds); };
+  });
+
+  auto* counters =
+      app.add_subcommand("counters", "All counters that are not zero, and whether the books balance");
+  auto counter_options = std::make_shared<CounterOptions>();
+  counters->add_flag("--all", counter_options->all, "Those that are zero as well");
+  AddWatchOption(*counters, counter_options->watch_seconds);
+  counters->callback([&context, counter_options] {
+    context.run = [counter_options](Session& session) { return ShowCounters(session, *counter_options); };
+  });
+
+  auto* drops = app.add_subcommand("drops", "Dropped packets by reason and by pod");
+  auto drop_options = std::make_shared<DropOptions>();
+  drops->add_option("--pod", drop_options->pod, "Of this pod only")->type_name("[NS/]NAME");
+  drops->add_option("-n,--namespace", drop_options->default_namespace,
+                    "Namespace of a --pod without one (default)");
+  drops->add_flag("--all", drop_options->all, "Reasons without drops as well");
+  AddWatchOption(*drops, drop_options->watch_seconds);
+  drops->callback([&context, drop_options] {
+    context.run = [drop_options](Session& session) { return ShowDrops(session, *drop_options); };
+  });
+}
+
+}  // namespace podwire::cli
