@@ -167,7 +167,8 @@ uint64_t RuleSetBuilder::Fingerprint(const RuleSet& set) {
 uint64_t RuleSetBuilder::PrefixFingerprint() {
   uint64_t sum = 0;
   PrefixStack<PortSetId> regions;
-  for (const auto& [prefix, ports] : prefixes_) {
+  for (const auto& [key, ports] : prefixes_) {
+    const IpPrefix& prefix = key;  // clang cannot capture a binding
     const PortSetId* around = regions.Around(prefix);
     const uint64_t place = CombineHash(HashAddress(prefix.address), prefix.length);
     const auto add = [&](PortSetId id, uint64_t sign) {

@@ -25,7 +25,7 @@ namespace podwire {
   X(kUnknownVtep, "unknown_vtep", "a tunnel packet from an address that is no known node's")                \
   X(kUnknownVni, "unknown_vni", "a VXLAN packet of another VNI, or with invalid flags")                     \
   X(kWrongTunnel, "wrong_tunnel",                                                                           \
-    "a tunnel packet whose inner destination MAC is not this VTEP's, or that holds no IPv4")                \
+    "a tunnel packet whose inner destination MAC is not this VTEP's, that holds no IPv4 or is a fragment")  \
   X(kEcnCongested, "ecn_congested",                                                                         \
     "congestion was marked on the outer header of a packet that cannot carry the mark (RFC 6040)")          \
   X(kPolicyDeniedEgress, "policy_denied_egress", "no NetworkPolicy that isolates the source pod allows it") \

@@ -70,7 +70,7 @@ void FlowTable<Key>::LookupBulk(const P* packets, size_t n, Entry** out) const n
   for (size_t i = 0; i < n; ++i) {
     const bool flow = packets[i].kind == PacketKind::kFlow;
     const bool hit = candidate[i]->key == packets[i].key;
-    out[i] = hit & flow ? candidate[i] : nullptr;
+    out[i] = (hit & flow) ? candidate[i] : nullptr;
     retry |= static_cast<uint64_t>(flow & !hit) << i;
   }
   for (retry &= more; retry != 0; retry &= retry - 1) {
