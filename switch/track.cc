@@ -49,14 +49,14 @@ Headers OriginalHeaders(const Conn& c) noexcept {
           .dst_port = rte_be_to_cpu_16(c.key.dst_port_be)};
 }
 
+/// The endpoints are the entry's for life and set before others see it. Versions are stored last: who reads a
+/// version reads its verdict too.
 void StorePolicy(Conn& c, const PolicyDecision& d) noexcept {
-  c.src_endpoint = d.src_endpoint;
-  c.dst_endpoint = d.dst_endpoint;
   c.egress_rule = d.egress.rule;
   c.ingress_rule = d.ingress.rule;
   c.denied.store(d.reason, std::memory_order_relaxed);
-  c.src_version.store(d.src_version, std::memory_order_relaxed);
-  c.dst_version.store(d.dst_version, std::memory_order_relaxed);
+  c.src_version.store(d.src_version, std::memory_order_release);
+  c.dst_version.store(d.dst_version, std::memory_order_release);
 }
 
 enum class Currency : uint8_t { kCurrent, kOutdated, kOtherOwner };
@@ -67,8 +67,8 @@ Currency CurrencyOf(const Tables& t, const Conn& c) noexcept {
   const Endpoint* dst = t.EndpointOf(c.key.dst);
   if ((src == nullptr ? kNoEndpoint : src->id) != c.src_endpoint) return Currency::kOtherOwner;
   if ((dst == nullptr ? kNoEndpoint : dst->id) != c.dst_endpoint) return Currency::kOtherOwner;
-  const bool current = (src == nullptr || src->version == c.src_version.load(std::memory_order_relaxed)) &&
-                       (dst == nullptr || dst->version == c.dst_version.load(std::memory_order_relaxed));
+  const bool current = (src == nullptr || src->version == c.src_version.load(std::memory_order_acquire)) &&
+                       (dst == nullptr || dst->version == c.dst_version.load(std::memory_order_acquire));
   return current ? Currency::kCurrent : Currency::kOutdated;
 }
 
@@ -122,6 +122,8 @@ void Open(WorkerContext& w, const Packet& p, const Headers& h, uint32_t hash, Fa
   }
   const auto inserted = w.shared.connections->Insert(p.key, hash, w.now_ms, [&](Conn& c) {
     c.state.store(state, std::memory_order_relaxed);
+    c.src_endpoint = d.src_endpoint;
+    c.dst_endpoint = d.dst_endpoint;
     StorePolicy(c, d);
   });
   fate.reason = inserted.reason;
