@@ -59,6 +59,7 @@ std::string ToJson(const Attachment& a) {
               {"vhostUser", a.vhost_user},
               {"port", a.port},
               {"mac", ToString(a.mac)},
+              {"gatewayMac", ToString(a.gateway_mac)},
               {"addresses", Texts(a.addresses)},
               {"gateways", Texts(a.gateways)},
               {"routes", routes},
@@ -72,7 +73,7 @@ absl::StatusOr<Attachment> AttachmentFromJson(const std::string& text) {
   ASSIGN_OR_RETURN(const json document, ParseJson(text));
   JsonReader r(document, "");
   Attachment a;
-  std::string mac;
+  std::string mac, gateway_mac;
   r.String("netns", a.netns);
   r.String("network", a.network);
   r.String("podNamespace", a.pod.ns);
@@ -81,6 +82,7 @@ absl::StatusOr<Attachment> AttachmentFromJson(const std::string& text) {
   r.Bool("vhostUser", a.vhost_user);
   r.String("port", a.port);
   r.String("mac", mac);
+  r.String("gatewayMac", gateway_mac);
   ReadTexts(r, "addresses", ParseInterfaceAddress, a.addresses);
   ReadTexts(r, "gateways", ParseIp, a.gateways);
   if (const json* routes = r.Array("routes", "an array"); routes != nullptr) {
@@ -98,6 +100,7 @@ absl::StatusOr<Attachment> AttachmentFromJson(const std::string& text) {
   r.String("socket", a.socket);
   RETURN_IF_ERROR(r.Finish());
   ASSIGN_OR_RETURN(a.mac, ParseMac(mac));
+  ASSIGN_OR_RETURN(a.gateway_mac, ParseMac(gateway_mac));
   return a;
 }
 

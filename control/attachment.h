@@ -43,9 +43,10 @@ struct Attachment {
   std::string network;  ///< the CNI configuration's name
   ObjectKey pod;
   std::string pod_uid;
-  bool vhost_user = false;                  ///< else a tap
-  std::string port;                         ///< the switch's port name
-  MacAddr mac;                              ///< of the pod's end
+  bool vhost_user = false;  ///< else a tap
+  std::string port;         ///< the switch's port name
+  MacAddr mac;              ///< of the pod's end
+  MacAddr gateway_mac;
   std::vector<InterfaceAddress> addresses;  ///< with the node subnet's prefix length
   std::vector<IpAddress> gateways;          ///< one a family
   std::vector<PodRoute> routes;

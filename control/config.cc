@@ -208,7 +208,11 @@ absl::StatusOr<Config> ParseConfig(std::string_view text) {
   if (const json* network = r.Get("network"); network != nullptr) {
     if (!network->is_object())
       r.Fail("network", fmt::format("expected flannel's net-conf object, not {}", Brief(*network)));
-    c.network = network->dump();
+    if (auto conf = ParseNetConf(*network); conf.ok()) {
+      c.network = *std::move(conf);
+    } else {
+      r.Fail("network", Message(conf.status()));
+    }
   }
   r.Choice("logLevel", c.log_level, {"trace", "debug", "info", "warn", "error"});
   RETURN_IF_ERROR(r.Finish());

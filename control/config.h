@@ -11,6 +11,7 @@
 #include <nlohmann/json_fwd.hpp>
 
 #include "net/address.h"
+#include "overlay/net_conf.h"
 #include "pmd/port.h"
 #include "switch/timeouts.h"
 
@@ -51,7 +52,7 @@ struct Config {
   Timeouts timeouts;
   std::vector<PortConfig> ports;
   std::optional<UnderlayConfig> underlay;
-  std::string network;  ///< flannel's net-conf as JSON text; empty: none
+  std::optional<NetConf> network;  ///< an applied kube-flannel-cfg overrides it
   std::string log_level = "info";
 };
 

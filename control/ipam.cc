@@ -11,8 +11,6 @@ uint32_t HostOrder(const IpAddress& a) { return ntohl(a.v4().be); }
 
 }  // namespace
 
-IpAddress GatewayOf(const IpPrefix& subnet) { return Offset(subnet.address, 1); }
-
 absl::StatusOr<IpAddress> Ipam::Allocate(const IpPrefix& subnet) {
   if (!subnet.address.is_v4() || subnet.length > 30) {
     return Error(absl::StatusCode::kFailedPrecondition, "subnet {} has no room for pods", ToString(subnet));

@@ -8,9 +8,6 @@
 
 namespace podwire {
 
-/// First address of a subnet: the pods' gateway.
-IpAddress GatewayOf(const IpPrefix& subnet);
-
 /// Which addresses are given out, of the node's subnet and of others that a delegated IPAM plugin chose. In
 /// memory; the caller records what it takes (Store::AddAttachment). One thread.
 class Ipam {

@@ -53,7 +53,8 @@ TEST(ConfigTest, ReadsEveryKey) {
   EXPECT_EQ(std::get<VdevOptions>(c->ports[4].options).devargs, "net_null0,size=64");
   ASSERT_TRUE(c->underlay);
   EXPECT_EQ(ToString(c->underlay->gateway), "192.0.2.254");
-  EXPECT_EQ(json::parse(c->network)["Backend"]["Type"], "vxlan");
+  ASSERT_TRUE(c->network);
+  EXPECT_EQ(c->network->backend, BackendType::kVxlan);
 }
 
 TEST(ConfigTest, ANodeNameIsEnough) {
@@ -134,6 +135,8 @@ INSTANTIATE_TEST_SUITE_P(
         BadCase{"/underlay/mtu", "100", "underlay.mtu", "from 576"},
         BadCase{"/underlay/vlan", "1", "underlay.vlan", "unknown key"},
         BadCase{"/network", "\"x\"", "network", "net-conf object"},
+        BadCase{"/network/SubnetLen", "40", "network", "SubnetLen"},
+        BadCase{"/network/Backend/Type", "\"ipip\"", "network", "ipip"},
         BadCase{"/logLevel", "\"loud\"", "logLevel", "info"}));
 
 TEST(ConfigTest, MissingKeysAreNamed) {

@@ -24,6 +24,7 @@ Attachment Sample(const std::string& container, const std::string& address) {
   a.pod_uid = "u-1";
   a.port = "pod-" + container;
   a.mac = *ParseMac("02:00:00:00:00:07");
+  a.gateway_mac = *ParseMac("02:00:00:00:00:01");
   a.addresses = {*ParseInterfaceAddress(address)};
   a.gateways = {*ParseIp("10.244.1.1")};
   a.routes = {{*ParsePrefix("192.0.2.0/24"), *ParseIp("10.244.1.9")}, {*ParsePrefix("198.51.100.0/24"), {}}};

@@ -1,0 +1,322 @@
+#include "control/attacher.h"
+
+#include <spdlog/spdlog.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "control/build_tables.h"
+#include "net/status.h"
+#include "overlay/subnet_plan.h"
+
+namespace podwire {
+namespace {
+
+constexpr size_t kLongestKey = 128;
+constexpr uint16_t kFallbackMtu = 1500;
+
+std::string PortName(const AttachmentKey& key) {
+  return fmt::format("pod-{}-{}", key.container_id.substr(0, 40), key.ifname);
+}
+
+absl::Status CheckSpec(const AttachSpec& s) {
+  if (s.key.container_id.empty())
+    return InvalidArgument("key.container_id: expected CNI_CONTAINERID, not nothing");
+  if (s.key.container_id.size() > kLongestKey)
+    return InvalidArgument("key.container_id: longer than {}", kLongestKey);
+  const auto plain = [](unsigned char c) { return std::isalnum(c) || c == '-' || c == '_' || c == '.'; };
+  if (!std::ranges::all_of(s.key.container_id, plain)) {
+    return InvalidArgument("key.container_id: expected letters, digits, '-', '_' and '.' only");
+  }
+  RETURN_IF_ERROR(Annotate(CheckInterfaceName(s.key.ifname), "key.ifname"));
+  if (!s.vhost_user && (s.netns.empty() || s.netns[0] != '/')) {
+    return InvalidArgument("netns: expected the absolute path of a network namespace, not \"{}\"", s.netns);
+  }
+  if (s.mtu != 0 && s.mtu < kMinMtu) return InvalidArgument("mtu: expected {} to {}", kMinMtu, kMaxMtu);
+  for (const InterfaceAddress& a : s.addresses) {
+    if (!a.address.is_v4()) return InvalidArgument("addresses: {} is not IPv4", ToString(a));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+Attacher::KeyLock::KeyLock(Attacher& owner, AttachmentKey key) : owner_(owner), key_(std::move(key)) {
+  std::unique_lock lock(owner_.mutex_);
+  owner_.released_.wait(lock, [&] { return owner_.busy_.insert(key_).second; });
+}
+
+Attacher::KeyLock::~KeyLock() {
+  {
+    const std::lock_guard lock(owner_.mutex_);
+    owner_.busy_.erase(key_);
+  }
+  owner_.released_.notify_all();
+}
+
+PodInterface InterfaceOf(const Attachment& a) {
+  PodInterface pod{.netns = a.netns, .ifname = a.key.ifname, .mac = a.mac, .mtu = a.mtu};
+  const MacAddr gateway_mac = a.gateway_mac;
+  for (const InterfaceAddress& address : a.addresses) {
+    pod.addresses.push_back({address.address, address.address.bits()});
+  }
+  for (const IpAddress& gateway : a.gateways) pod.gateways.push_back({gateway, gateway_mac});
+  pod.routes = GatewayRoutes(pod);
+  for (const PodRoute& route : a.routes) {
+    if (std::ranges::find(pod.routes, route.dst) == pod.routes.end()) pod.routes.push_back(route.dst);
+  }
+  return pod;
+}
+
+PortConfig PortOf(const Attachment& a) {
+  PortConfig port{.name = a.port, .mtu = a.mtu};
+  if (a.vhost_user) {
+    port.options = VhostUserOptions{.socket_path = a.socket};
+  } else {
+    port.options = TapOptions{.netns = a.netns, .ifname = a.key.ifname, .mac = a.mac, .persistent = true};
+  }
+  return port;
+}
+
+absl::StatusOr<std::unique_ptr<Port>> Attacher::CreatePort(const PortConfig& config) {
+  if (config.kind() == PortKind::kTap) return wiring_.create_port(config);
+  const std::lock_guard lock(dpdk_mutex_);
+  return wiring_.create_port(config);
+}
+
+absl::StatusOr<LiveAttachment> Attacher::Attach(const AttachSpec& spec) {
+  RETURN_IF_ERROR(CheckSpec(spec));
+  const KeyLock key_lock(*this, spec.key);
+  LiveAttachment a;
+  RETURN_IF_ERROR(Reserve(spec, a));
+  if (absl::Status status = BringUp(a); !status.ok()) {
+    const absl::Status undone = RollBack(a);
+    if (!undone.ok())
+      spdlog::error("msg=\"roll back\" attachment={} error=\"{}\"", ToString(spec.key), Message(undone));
+    return Annotate(status, fmt::format("attach pod {}", ToString(a.record.pod)));
+  }
+  return a;
+}
+
+/// Records the attachment as 'adding', with its addresses: from here on nobody else gets them.
+absl::Status Attacher::Reserve(const AttachSpec& spec, LiveAttachment& a) {
+  ControlState& state = controller_.state();
+  DesiredState::PlannedSubnets planned;
+  const auto prepare = [&]() -> absl::Status {
+    if (state.desired.FindAttachment(spec.key) != nullptr) {
+      return Error(absl::StatusCode::kAlreadyExists, "container {} has an interface {} already",
+                   spec.key.container_id, spec.key.ifname);
+    }
+    if (state.FindPort(PortName(spec.key)) != nullptr) {
+      return Error(absl::StatusCode::kAlreadyExists, "port {} exists", PortName(spec.key));
+    }
+    ASSIGN_OR_RETURN(const IpPrefix subnet, controller_.PlanOwnSubnet(planned));
+    ASSIGN_OR_RETURN(a.slot, state.FreeSlot());
+    Attachment& r = a.record;
+    r = {.key = spec.key,
+         .netns = spec.netns,
+         .network = spec.network,
+         .pod = spec.pod,
+         .pod_uid = spec.pod_uid,
+         .vhost_user = spec.vhost_user,
+         .port = PortName(spec.key),
+         .mac =
+             DeriveMac(fmt::format("{} {} {}", state.desired.node(), spec.key.container_id, spec.key.ifname)),
+         .gateway_mac = GatewayMac(state.desired.node()),
+         .routes = spec.routes,
+         .mtu = spec.mtu,
+         .delegated_ipam = !spec.addresses.empty()};
+    if (r.vhost_user) {
+      r.socket = fmt::format("{}/vhost/{}-{}.sock", controller_.config().state_dir,
+                             spec.key.container_id.substr(0, 12), spec.key.ifname);
+    }
+    if (r.mtu == 0) r.mtu = controller_.tables()->local.pod_mtu;
+    if (r.mtu == 0) r.mtu = kFallbackMtu;
+    RETURN_IF_ERROR(FillAddresses(spec, subnet, r));
+    const absl::Status stored = controller_.store().AddAttachment(r, state.ipam.cursor());
+    if (!stored.ok()) {
+      for (const InterfaceAddress& address : r.addresses) state.ipam.Release(address.address);
+    }
+    return stored;
+  };
+  const auto commit = [&] {
+    if (a.slot.value() == state.slots.size()) state.slots.push_back(false);
+    state.slots[a.slot.value()] = true;
+    state.desired.SetPlannedSubnets(std::move(planned));
+    state.desired.PutAttachment(a);
+  };
+  return controller_.Run({.prepare = prepare, .commit = commit, .publish = false});
+}
+
+/// Strand only.
+absl::Status Attacher::FillAddresses(const AttachSpec& spec, const IpPrefix& subnet, Attachment& a) {
+  ControlState& state = controller_.state();
+  if (spec.addresses.empty()) {
+    ASSIGN_OR_RETURN(const IpAddress address, state.ipam.Allocate(subnet));
+    a.addresses = {{address, subnet.length}};
+    a.gateways = {GatewayOf(subnet)};
+    return absl::OkStatus();
+  }
+  for (const InterfaceAddress& address : spec.addresses) {
+    // A prefix without a gateway of its own (a /32) is served by the node's.
+    const bool own_gateway = address.length <= 30 && !subnet.Contains(address.address);
+    const IpAddress gateway = GatewayOf(own_gateway ? address.prefix() : subnet);
+    absl::Status status = state.ipam.Reserve(address.address);
+    if (status.ok() && address.address == gateway) {
+      state.ipam.Release(address.address);
+      status = InvalidArgument("addresses: {} is the gateway's", ToString(address.address));
+    }
+    if (!status.ok()) {
+      for (const InterfaceAddress& taken : a.addresses) state.ipam.Release(taken.address);
+      return status;
+    }
+    a.addresses.push_back(address);
+    if (a.gateways.empty()) a.gateways = {gateway};
+  }
+  return absl::OkStatus();
+}
+
+/// The interface comes up last: when the pod can send, its policy is in force.
+absl::Status Attacher::BringUp(LiveAttachment& a) {
+  ASSIGN_OR_RETURN(std::unique_ptr<Port> port, CreatePort(PortOf(a.record)));
+  RETURN_IF_ERROR(Join(a, std::move(port)));
+  if (!a.record.vhost_user) RETURN_IF_ERROR(wiring_.set_up(InterfaceOf(a.record)));
+  ControlState& state = controller_.state();
+  a.record.state = AttachState::kUp;
+  return controller_.Run(
+      {.prepare = [&] { return controller_.store().SetAttachmentState(a.record.key, AttachState::kUp); },
+       .commit = [&] { state.desired.PutAttachment(a); },
+       .publish = false});
+}
+
+/// Puts port and endpoint into the switch; returns when its policy is in force.
+absl::Status Attacher::Join(LiveAttachment& a, std::unique_ptr<Port> port, bool publish) {
+  ControlState& state = controller_.state();
+  return controller_.Run({.commit =
+                              [&] {
+                                a.port = state.FreePortId();
+                                if (a.port.value() == state.ports.size()) state.ports.emplace_back();
+                                state.ports[a.port.value()] = {.config = PortOf(a.record),
+                                                               .port = std::move(port),
+                                                               .role = PortRole::kPod,
+                                                               .pod = a.record.pod};
+                                state.desired.PutAttachment(a);
+                              },
+                          .publish = publish});
+}
+
+/// Takes port and endpoint out of the switch; returns the port when no worker uses it any more. The slot is
+/// free when its connections are forgotten. The attachment stays, with `trouble`.
+std::unique_ptr<Port> Attacher::Leave(const AttachmentKey& key, const std::string& trouble) {
+  ControlState& state = controller_.state();
+  std::unique_ptr<Port> port;
+  LiveAttachment left;
+  const auto commit = [&] {
+    const LiveAttachment* live = state.desired.FindAttachment(key);
+    if (live == nullptr) return;
+    left = *live;
+    if (left.port != kNoPort) state.ports[left.port.value()].leaving = true;
+    LiveAttachment out = left;
+    out.port = kNoPort;
+    out.slot = kNoEndpoint;
+    out.trouble = trouble;
+    state.desired.PutAttachment(std::move(out));
+  };
+  const auto after = [&] {
+    if (left.slot != kNoEndpoint && left.port != kNoPort) controller_.engine().forget_endpoint(left.slot);
+    controller_.Edit([&] {
+      if (left.slot != kNoEndpoint) state.slots[left.slot.value()] = false;
+      if (left.port == kNoPort) return;
+      port = std::move(state.ports[left.port.value()].port);
+      state.ports[left.port.value()] = {};
+    });
+  };
+  const absl::Status status = controller_.Run({.commit = commit, .after = after});
+  if (!status.ok()) spdlog::error("msg=\"leave\" attachment={} error=\"{}\"", ToString(key), Message(status));
+  return port;
+}
+
+/// Removes the record and gives the addresses back.
+absl::Status Attacher::Forget(const AttachmentKey& key) {
+  ControlState& state = controller_.state();
+  return controller_.Run({.prepare = [&] { return controller_.store().RemoveAttachment(key); },
+                          .commit =
+                              [&] {
+                                const LiveAttachment* live = state.desired.FindAttachment(key);
+                                if (live == nullptr) return;
+                                for (const InterfaceAddress& a : live->record.addresses) {
+                                  state.ipam.Release(a.address);
+                                }
+                                state.desired.RemoveAttachment(key);
+                              },
+                          .publish = false});
+}
+
+absl::Status Attacher::RemoveDevice(const Attachment& a, std::unique_ptr<Port> port) {
+  if (a.vhost_user) {
+    const std::lock_guard lock(dpdk_mutex_);
+    port.reset();
+    if (unlink(a.socket.c_str()) != 0 && errno != ENOENT) return ErrnoError(errno, "remove {}", a.socket);
+    return absl::OkStatus();
+  }
+  if (port != nullptr) {
+    const absl::Status destroyed = port->Destroy();
+    if (!destroyed.ok())
+      spdlog::warn("msg=\"destroy port\" port={} error=\"{}\"", a.port, Message(destroyed));
+    port.reset();
+  }
+  return wiring_.remove(a.netns, a.key.ifname);
+}
+
+absl::Status Attacher::RollBack(const LiveAttachment& a) {
+  std::unique_ptr<Port> port = Leave(a.record.key, "");
+  // Without a port the interface is not ours: something of that name may have been there before.
+  absl::Status removed = port == nullptr ? absl::OkStatus() : RemoveDevice(a.record, std::move(port));
+  RETURN_IF_ERROR(removed);
+  return Forget(a.record.key);
+}
+
+absl::StatusOr<bool> Attacher::Detach(const AttachmentKey& key) {
+  const KeyLock key_lock(*this, key);
+  ControlState& state = controller_.state();
+  LiveAttachment a;
+  bool existed = false;
+  RETURN_IF_ERROR(controller_.Run({.prepare = [&]() -> absl::Status {
+                                     const LiveAttachment* live = state.desired.FindAttachment(key);
+                                     if (live == nullptr) return absl::OkStatus();
+                                     existed = true;
+                                     a = *live;
+                                     return controller_.store().SetAttachmentState(key,
+                                                                                   AttachState::kDeleting);
+                                   },
+                                   .publish = false}));
+  if (!existed) return false;
+  const std::string detaching = fmt::format("detach pod {}", ToString(a.record.pod));
+  std::unique_ptr<Port> port = Leave(key, "being detached");
+  RETURN_IF_ERROR(Annotate(RemoveDevice(a.record, std::move(port)), detaching));
+  RETURN_IF_ERROR(Annotate(Forget(key), detaching));
+  return true;
+}
+
+absl::StatusOr<std::vector<AttachmentKey>> Attacher::Collect(const std::string& network,
+                                                             const std::set<AttachmentKey>& valid) {
+  std::vector<AttachmentKey> stale, collected;
+  controller_.Read([&](const ControlState& s) {
+    for (const auto& [key, a] : s.desired.attachments()) {
+      if (a.record.network == network && !valid.contains(key)) stale.push_back(key);
+    }
+  });
+  absl::Status problem;
+  for (const AttachmentKey& key : stale) {
+    const auto existed = Detach(key);
+    if (!existed.ok()) {
+      problem.Update(existed.status());
+    } else if (*existed) {
+      collected.push_back(key);
+    }
+  }
+  RETURN_IF_ERROR(problem);
+  return collected;
+}
+
+}  // namespace podwire

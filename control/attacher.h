@@ -1,0 +1,108 @@
+#pragma once
+
+#include <condition_variable>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include <absl/status/status.h>
+#include <absl/status/statusor.h>
+
+#include "control/attachment.h"
+#include "control/controller.h"
+#include "pmd/pod_interface.h"
+#include "pmd/port.h"
+
+namespace podwire {
+
+/// What the CNI plugin asks for.
+struct AttachSpec {
+  AttachmentKey key;
+  std::string netns;
+  std::string network;
+  ObjectKey pod;
+  std::string pod_uid;
+  bool vhost_user = false;
+  uint16_t mtu = 0;                         ///< 0: the network's
+  std::vector<InterfaceAddress> addresses;  ///< of a delegated IPAM plugin; empty: podwired gives one
+  std::vector<PodRoute> routes;
+};
+
+/// How the attacher reaches the machine; tests put their own in.
+struct PodWiring {
+  std::function<absl::StatusOr<std::unique_ptr<Port>>(const PortConfig&)> create_port;
+  std::function<absl::Status(const PodInterface&)> set_up = SetUpPodInterface;
+  std::function<absl::Status(const PodInterface&)> check = CheckPodInterface;
+  std::function<absl::Status(const std::string& netns, const std::string& ifname)> remove = RemoveInterface;
+};
+
+/// Attaches and detaches pods. Calls for different pods run side by side; calls for one attachment one after
+/// the other. Any thread.
+class Attacher {
+ public:
+  Attacher(Controller& controller, PodWiring wiring) : controller_(controller), wiring_(std::move(wiring)) {}
+
+  /// Gives the pod an address and an interface, which comes up when its policy is in force on every worker. A
+  /// failure leaves nothing behind. AlreadyExists, ResourceExhausted, FailedPrecondition, InvalidArgument.
+  absl::StatusOr<LiveAttachment> Attach(const AttachSpec& spec);
+  /// False: there was none. An attachment whose removal failed stays, to be detached again.
+  absl::StatusOr<bool> Detach(const AttachmentKey& key);
+  /// OK when namespace, interface and switch are as Attach left them. `netns` and `addresses` empty: not
+  /// compared.
+  absl::Status Check(const AttachmentKey& key, const std::string& netns,
+                     const std::vector<InterfaceAddress>& addresses);
+  /// Detaches every attachment of `network` that is not in `valid`; returns which.
+  absl::StatusOr<std::vector<AttachmentKey>> Collect(const std::string& network,
+                                                     const std::set<AttachmentKey>& valid);
+  /// OK when Attach can succeed; Unavailable says what is missing.
+  absl::Status Ready() const;
+
+  /// Takes up what the store recorded: live pods get their ports back, half-made ones are rolled back, those
+  /// whose namespace is gone keep their address until they are detached. Once, at start.
+  absl::Status Recover();
+
+ private:
+  /// Holds an attachment against other calls for it.
+  class KeyLock {
+   public:
+    KeyLock(Attacher& owner, AttachmentKey key);
+    ~KeyLock();
+    KeyLock(const KeyLock&) = delete;
+    KeyLock& operator=(const KeyLock&) = delete;
+
+   private:
+    Attacher& owner_;
+    const AttachmentKey key_;
+  };
+  absl::Status Reserve(const AttachSpec& spec, LiveAttachment& a);
+  absl::Status FillAddresses(const AttachSpec& spec, const IpPrefix& subnet, Attachment& a);
+  absl::Status BringUp(LiveAttachment& a);
+  absl::Status Join(LiveAttachment& a, std::unique_ptr<Port> port, bool publish = true);
+  std::unique_ptr<Port> Leave(const AttachmentKey& key, const std::string& trouble);
+  absl::Status Forget(const AttachmentKey& key);
+  absl::Status RemoveDevice(const Attachment& a, std::unique_ptr<Port> port);
+  absl::Status RollBack(const LiveAttachment& a);
+  absl::Status TakeUp(const std::vector<Attachment>& records, std::vector<LiveAttachment>& live);
+  void Reopen(LiveAttachment& a);
+  absl::Status Undo(const LiveAttachment& a);
+  void Mourn(const LiveAttachment& a, const absl::Status& why);
+  absl::StatusOr<std::unique_ptr<Port>> CreatePort(const PortConfig& config);
+
+  Controller& controller_;
+  const PodWiring wiring_;
+  std::mutex mutex_;
+  std::condition_variable released_;
+  std::set<AttachmentKey> busy_;  // under mutex_
+  std::mutex dpdk_mutex_;         // DPDK devices come and go one at a time
+};
+
+/// What the pod's namespace is to look like.
+PodInterface InterfaceOf(const Attachment& a);
+/// The port that carries it.
+PortConfig PortOf(const Attachment& a);
+
+}  // namespace podwire

@@ -1,0 +1,212 @@
+#include "control/build_tables.h"
+
+#include <arpa/inet.h>
+
+#include <algorithm>
+
+#include "net/status.h"
+#include "overlay/routes.h"
+#include "overlay/subnet_plan.h"
+
+namespace podwire {
+namespace {
+
+/// What one call builds, step by step.
+class Builder {
+ public:
+  explicit Builder(const TablesInput& in) : in_(in), t_(std::make_unique<Tables>()) {}
+
+  TablesResult Build() {
+    t_->policy = in_.policy;
+    FillLocal();
+    FillPorts();
+    FillEndpoints();
+    FillRoutes();
+    return {std::move(t_), std::move(warnings_)};
+  }
+
+ private:
+  void FillLocal() {
+    LocalNode& l = t_->local;
+    l.name = in_.state.node();
+    l.gateway_mac = GatewayMac(l.name);
+    l.vtep_mac = VtepMac(in_.state);
+    if (const auto subnet = in_.state.SubnetOf(l.name)) {
+      AddGateway(GatewayOf(*subnet));
+      t_->fib.Set(*subnet, {.kind = RouteKind::kSubnetLocal, .why = "this node's pod subnet"});
+    }
+    l.pod_mtu = PodMtu(in_.state, UnderlayMtu(in_.underlay, in_.ports));
+    if (in_.underlay == nullptr) return;
+    l.underlay_address = in_.underlay->address.address;
+    l.underlay_length = in_.underlay->address.length;
+    for (size_t i = 0; i < in_.ports.size(); ++i) {
+      if (in_.ports[i].role != PortRole::kUnderlay || in_.ports[i].port == nullptr) continue;
+      l.underlay_port = PortId(static_cast<uint16_t>(i));
+      l.underlay_mac = in_.ports[i].mac;
+    }
+  }
+
+  void AddGateway(const IpAddress& a) {
+    auto& gateways = t_->local.gateways;
+    if (std::ranges::find(gateways, a) == gateways.end()) gateways.push_back(a);
+  }
+
+  void FillPorts() {
+    t_->ports.resize(in_.ports.size());
+    for (size_t i = 0; i < in_.ports.size(); ++i) {
+      const PortView& p = in_.ports[i];
+      if (p.port == nullptr) continue;
+      PortSlot& slot = t_->ports[i];
+      slot.port = p.port;
+      slot.role = p.role;
+      slot.name = p.name;
+      slot.own_mac = p.role == PortRole::kPod ? t_->local.gateway_mac : p.mac;
+    }
+  }
+
+  void FillEndpoints() {
+    KeepVersions();
+    for (const auto& [key, a] : in_.state.attachments()) {
+      if (a.port == kNoPort || a.slot == kNoEndpoint) continue;
+      FillEndpoint(a);
+    }
+  }
+
+  /// A slot's version outlives its owner: the next one must not be taken for it.
+  void KeepVersions() {
+    size_t slots = in_.previous.endpoints.size();
+    for (const auto& [key, a] : in_.state.attachments()) {
+      if (a.slot != kNoEndpoint) slots = std::max<size_t>(slots, a.slot.value() + 1);
+    }
+    t_->endpoints.resize(slots);
+    for (size_t i = 0; i < in_.previous.endpoints.size(); ++i) {
+      t_->endpoints[i].version = in_.previous.endpoints[i].version;
+    }
+  }
+
+  void FillEndpoint(const LiveAttachment& a) {
+    Endpoint& e = t_->endpoints[a.slot.value()];
+    e.id = a.slot;
+    e.port = a.port;
+    e.mac = a.record.mac;
+    e.ns = a.record.pod.ns;
+    e.name = a.record.pod.name;
+    for (const InterfaceAddress& address : a.record.addresses) {
+      e.addresses.push_back(address.address);
+      t_->endpoint_by_address[address.address] = a.slot;
+    }
+    for (const IpAddress& gateway : a.record.gateways) AddGateway(gateway);
+    if (const EndpointPolicy* policy = in_.policy->Find(a.record.pod); policy != nullptr) e.policy = *policy;
+    if (!IsSameAsBefore(e)) ++e.version;
+    e.adjacency = AddDelivery(a);
+    PortSlot& slot = t_->ports[a.port.value()];
+    slot.endpoint = a.slot;
+    slot.peer_mac = a.record.mac;
+  }
+
+  bool IsSameAsBefore(const Endpoint& e) const {
+    const Endpoint* before = in_.previous.EndpointAt(e.id);
+    return before != nullptr && before->policy.fingerprint == e.policy.fingerprint && before->ns == e.ns &&
+           before->name == e.name && before->addresses == e.addresses && before->mac == e.mac;
+  }
+
+  NextHopId AddDelivery(const LiveAttachment& a) {
+    Adjacency adjacency{.port = a.port, .to_endpoint = true, .endpoint = a.slot};
+    adjacency.hop.kind = NextHop::Kind::kDirect;
+    adjacency.hop.mtu = a.record.mtu;
+    BuildHeader(adjacency.hop, {.src_mac = t_->local.gateway_mac, .dst_mac = a.record.mac});
+    return Add(std::move(adjacency));
+  }
+
+  NextHopId Add(Adjacency adjacency) {
+    t_->adjacencies.push_back(std::move(adjacency));
+    return NextHopId(static_cast<uint32_t>(t_->adjacencies.size() - 1));
+  }
+
+  void FillRoutes() {
+    const LocalNode& l = t_->local;
+    const NetConf* conf = in_.state.network();
+    if (conf != nullptr && conf->v6) {
+      warnings_.push_back("the network has IPv6 enabled: this version forwards IPv4 only");
+    }
+    if (in_.underlay == nullptr || l.underlay_port == kNoPort || conf == nullptr) return;
+    CheckPublicIp();
+    LocalUnderlay self{.node = l.name,
+                       .address = in_.underlay->address,
+                       .mtu = UnderlayMtu(in_.underlay, in_.ports),
+                       .mac = l.underlay_mac,
+                       .vtep_mac = l.vtep_mac};
+    if (!in_.underlay->gateway.empty()) self.gateway = in_.underlay->gateway;
+    RoutePlan plan = BuildRoutes(self, *conf, NodesWithSubnets());
+    const auto first = static_cast<uint32_t>(t_->adjacencies.size());
+    for (NextHop& hop : plan.next_hops) Add({.hop = std::move(hop), .port = l.underlay_port});
+    for (const Route& r : plan.routes) {
+      if (t_->fib.FindExact(r.prefix) != nullptr) continue;  // our own subnet
+      t_->fib.Set(r.prefix, {.next_hop = NextHopId(first + static_cast<uint32_t>(r.next_hop)), .why = r.why});
+    }
+    t_->vteps.insert(plan.vteps.begin(), plan.vteps.end());
+    warnings_.insert(warnings_.end(), plan.warnings.begin(), plan.warnings.end());
+    FillTunnel(*conf);
+  }
+
+  void FillTunnel(const NetConf& conf) {
+    LocalNode& l = t_->local;
+    l.vni = conf.vni;
+    l.tunnel_port_be = htons(conf.port);
+    l.tunnel_is_vxlan = conf.backend == BackendType::kVxlan;
+    l.tunnel_enabled = conf.backend != BackendType::kHostGw;
+  }
+
+  /// Peers with the subnets planned for them in place of a missing podCIDR.
+  std::vector<Node> NodesWithSubnets() const {
+    std::vector<Node> nodes;
+    for (const auto& [name, node] : in_.state.nodes()) {
+      nodes.push_back(node);
+      const auto subnet = in_.state.SubnetOf(name);
+      if (!PodCidrOf(node) && subnet) nodes.back().pod_cidrs.push_back(*subnet);
+    }
+    return nodes;
+  }
+
+  void CheckPublicIp() {
+    const Node* self = in_.state.self();
+    if (self == nullptr || self->public_ip.empty() || self->public_ip == in_.underlay->address.address)
+      return;
+    warnings_.push_back(
+        fmt::format("node {}: its Node object says public-ip {}, but underlay.address is {}: peers "
+                    "will send to the former",
+                    self->name, ToString(self->public_ip), ToString(in_.underlay->address.address)));
+  }
+
+  const TablesInput& in_;
+  std::unique_ptr<Tables> t_;
+  std::vector<std::string> warnings_;
+};
+
+}  // namespace
+
+TablesResult BuildTables(const TablesInput& input) { return Builder(input).Build(); }
+
+MacAddr GatewayMac(const std::string& node) { return DeriveMac("gateway " + node); }
+
+MacAddr VtepMac(const DesiredState& state) {
+  const Node* self = state.self();
+  if (self != nullptr && !self->vtep_mac.empty()) return self->vtep_mac;
+  return DeriveMac("vtep " + state.node());
+}
+
+uint16_t PodMtu(const DesiredState& state, uint16_t underlay_mtu) {
+  return state.network() == nullptr ? underlay_mtu : PodMtu(*state.network(), underlay_mtu);
+}
+
+uint16_t UnderlayMtu(const UnderlayConfig* underlay, std::span<const PortView> ports) {
+  constexpr uint16_t kDefault = 1500;
+  if (underlay == nullptr) return kDefault;
+  if (underlay->mtu != 0) return underlay->mtu;
+  for (const PortView& p : ports) {
+    if (p.port != nullptr && p.role == PortRole::kUnderlay) return p.mtu;
+  }
+  return kDefault;
+}
+
+}  // namespace podwire

@@ -1,0 +1,49 @@
+#pragma once
+
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "control/config.h"
+#include "control/desired_state.h"
+#include "switch/tables.h"
+
+namespace podwire {
+
+/// A port as tables need it; index in the span is its PortId.
+struct PortView {
+  Port* port = nullptr;  ///< nullptr: free slot
+  PortRole role = PortRole::kNone;
+  std::string name;
+  MacAddr mac;  ///< of the port's own end
+  uint16_t mtu = 1500;
+};
+
+struct TablesInput {
+  const DesiredState& state;
+  std::span<const PortView> ports;
+  const UnderlayConfig* underlay = nullptr;  ///< nullptr: a node of its own
+  std::shared_ptr<const CompiledPolicy> policy;
+  const Tables& previous;  ///< in force: endpoint versions go on from there
+};
+
+struct TablesResult {
+  std::unique_ptr<Tables> tables;
+  std::vector<std::string> warnings;  ///< for people: what is configured but cannot work
+};
+
+/// Compiles the desired state into what workers run on. Pure. An endpoint's version counts up when, and only
+/// when, its verdicts may have changed or its slot has another owner.
+TablesResult BuildTables(const TablesInput& input);
+
+/// The MAC that this node's pods see as their gateway's: fixed by the node's name.
+MacAddr GatewayMac(const std::string& node);
+/// This node's VtepMAC: its Node object's annotation, else fixed by its name.
+MacAddr VtepMac(const DesiredState& state);
+/// L3 bytes that pods may send: by the backend and the underlay's MTU.
+uint16_t PodMtu(const DesiredState& state, uint16_t underlay_mtu);
+/// The underlay's MTU: as configured, else its port's; 1500 without an underlay.
+uint16_t UnderlayMtu(const UnderlayConfig* underlay, std::span<const PortView> ports);
+
+}  // namespace podwire

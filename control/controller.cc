@@ -1,0 +1,173 @@
+#include "control/controller.h"
+
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+
+#include "control/node_subnets.h"
+#include "net/status.h"
+#include "switch/counters.h"
+
+namespace podwire {
+
+const PortEntry* ControlState::FindPort(const std::string& name) const {
+  const auto it =
+      std::ranges::find_if(ports, [&](const PortEntry& p) { return p.port && p.config.name == name; });
+  return it == ports.end() ? nullptr : &*it;
+}
+
+PortId ControlState::FreePortId() const {
+  const auto it = std::ranges::find_if(ports, [](const PortEntry& p) { return p.port == nullptr; });
+  return PortId(static_cast<uint16_t>(it - ports.begin()));
+}
+
+absl::StatusOr<EndpointId> ControlState::FreeSlot() const {
+  const auto it = std::ranges::find(slots, false);
+  if (it != slots.end()) return EndpointId(static_cast<uint32_t>(it - slots.begin()));
+  if (slots.size() < kMaxEndpoints) return EndpointId(static_cast<uint32_t>(slots.size()));
+  return Error(absl::StatusCode::kResourceExhausted, "this node has {} endpoints, as many as it can",
+               kMaxEndpoints);
+}
+
+Controller::Controller(const Config& config, DesiredState desired, Engine engine, Store& store)
+    : config_(config), engine_(std::move(engine)), store_(store), state_{.desired = std::move(desired)} {
+  strand_ =
+      std::make_unique<Strand>([this](const std::function<void()>& fn) { Edit(fn); }, [this] { Publish(); });
+}
+
+Controller::~Controller() { strand_.reset(); }
+
+void Controller::Edit(const std::function<void()>& fn) {
+  const std::unique_lock lock(mutex_);
+  fn();
+}
+
+absl::Status Controller::Load() {
+  ASSIGN_OR_RETURN(const std::vector<StoredObject> stored, store_.LoadObjects());
+  ASSIGN_OR_RETURN(DesiredState::PlannedSubnets planned, store_.LoadPlannedSubnets());
+  ASSIGN_OR_RETURN(const IpAddress cursor, store_.LoadCursor());
+  std::vector<std::string> documents;
+  for (const StoredObject& o : stored) documents.push_back(o.json);
+  const ParsedObjects parsed = ParseObjects(documents, "default");
+  for (const ObjectProblem& p : parsed.problems) {
+    return Error(absl::StatusCode::kDataLoss, "stored object: {}", ToString(p));
+  }
+  return Run({.commit = [&] {
+    for (const ParsedObject& o : parsed.objects) state_.desired.Put(o);
+    state_.desired.SetPlannedSubnets(std::move(planned));
+    state_.ipam.set_cursor(cursor);
+  }});
+}
+
+/// Strand only. Readers may go on meanwhile: the strand alone edits what is read here.
+void Controller::Publish() {
+  const DesiredState& desired = state_.desired;
+  if (compiled_revision_ != desired.policy_revision()) {
+    policy_ = std::make_shared<const CompiledPolicy>(Compile(desired.model(), desired.LocalPods()));
+    compiled_revision_ = desired.policy_revision();
+  }
+  std::vector<PortView> views;
+  for (const PortEntry& p : state_.ports) {
+    if (p.port == nullptr || p.leaving) {
+      views.emplace_back();
+    } else {
+      views.push_back({p.port.get(), p.role, p.config.name, p.port->mac(), p.port->mtu()});
+    }
+  }
+  const std::shared_ptr<const Tables> previous = engine_.tables();
+  TablesResult result = BuildTables({.state = desired,
+                                     .ports = views,
+                                     .underlay = config_.underlay ? &*config_.underlay : nullptr,
+                                     .policy = policy_,
+                                     .previous = *previous});
+  engine_.publish(std::move(result.tables));
+  for (const std::string& w : result.warnings) {
+    if (std::ranges::find(state_.warnings, w) == state_.warnings.end()) spdlog::warn("msg=\"{}\"", w);
+  }
+  Edit([&] { state_.warnings = std::move(result.warnings); });
+}
+
+absl::StatusOr<IpPrefix> Controller::PlanOwnSubnet(DesiredState::PlannedSubnets& planned) {
+  const DesiredState& d = state_.desired;
+  planned = d.planned_subnets();
+  if (const auto subnet = d.SubnetOf(d.node())) return *subnet;
+  if (d.network() == nullptr) {
+    return Error(absl::StatusCode::kFailedPrecondition,
+                 "node {} has no network: apply the ConfigMap kube-flannel-cfg, or give `network` in the "
+                 "configuration "
+                 "file",
+                 d.node());
+  }
+  std::vector<std::string> wanted{d.node()};
+  for (const auto& [name, node] : d.nodes()) wanted.push_back(name);
+  ASSIGN_OR_RETURN(planned, PlanSubnets(d.nodes(), wanted, *d.network(), d.planned_subnets()));
+  RETURN_IF_ERROR(store_.WriteObjects({.planned_subnets = &planned}));
+  return planned.at(d.node());
+}
+
+absl::StatusOr<PortId> Controller::AddPort(const PortConfig& config, std::unique_ptr<Port> port,
+                                           PortRole role) {
+  PortId id = kNoPort;
+  RETURN_IF_ERROR(Run({.prepare = [&]() -> absl::Status {
+                         if (state_.FindPort(config.name) == nullptr) return absl::OkStatus();
+                         return Error(absl::StatusCode::kAlreadyExists, "port {} exists", config.name);
+                       },
+                       .commit =
+                           [&] {
+                             id = state_.FreePortId();
+                             if (id.value() == state_.ports.size()) state_.ports.emplace_back();
+                             state_.ports[id.value()] = {
+                                 .config = config, .port = std::move(port), .role = role};
+                           }}));
+  return id;
+}
+
+absl::Status Controller::RemovePort(const std::string& name) {
+  PortEntry* entry = nullptr;
+  std::unique_ptr<Port> closed;  // outside the strand: a device may take its time
+  RETURN_IF_ERROR(
+      Run({.prepare = [&]() -> absl::Status {
+             entry = const_cast<PortEntry*>(state_.FindPort(name));
+             if (entry == nullptr || entry->leaving) {
+               return Error(absl::StatusCode::kNotFound, "there is no port {}", name);
+             }
+             if (entry->role == PortRole::kUnderlay) {
+               return Error(absl::StatusCode::kFailedPrecondition,
+                            "port {} is the underlay's: change the configuration file instead", name);
+             }
+             if (entry->role == PortRole::kPod) {
+               return Error(absl::StatusCode::kFailedPrecondition,
+                            "port {} is pod {}'s: it goes when the pod does", name, ToString(entry->pod));
+             }
+             return absl::OkStatus();
+           },
+           .commit = [&] { entry->leaving = true; },
+           .after =
+               [&] {
+                 Edit([&] {
+                   entry = const_cast<PortEntry*>(state_.FindPort(name));
+                   closed = std::move(entry->port);
+                   *entry = {};
+                 });
+               }}));
+  return closed->Destroy();
+}
+
+void Controller::ReleasePorts() {
+  std::vector<PortEntry> closed;
+  const absl::Status status = Run({.commit =
+                                       [&] {
+                                         for (PortEntry& p : state_.ports) p.leaving = true;
+                                         std::vector<LiveAttachment> all;
+                                         for (const auto& [key, a] : state_.desired.attachments())
+                                           all.push_back(a);
+                                         for (LiveAttachment& a : all) {
+                                           a.port = kNoPort;
+                                           state_.desired.PutAttachment(std::move(a));
+                                         }
+                                       },
+                                   .after = [&] { Edit([&] { closed.swap(state_.ports); }); }});
+  if (!status.ok()) spdlog::error("msg=\"release ports\" error=\"{}\"", Message(status));
+}
+
+}  // namespace podwire

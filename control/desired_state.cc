@@ -1,0 +1,151 @@
+#include "control/desired_state.h"
+
+#include <algorithm>
+
+namespace podwire {
+namespace {
+
+template <class... Fs>
+struct Overloaded : Fs... {
+  using Fs::operator()...;
+};
+
+ObjectKey KeyOf(const ObjectId& id) { return {id.ns, id.name}; }
+
+}  // namespace
+
+std::optional<IpPrefix> PodCidrOf(const Node& node) {
+  for (const IpPrefix& p : node.pod_cidrs) {
+    if (p.address.is_v4()) return p;
+  }
+  return std::nullopt;
+}
+
+const NetConf* DesiredState::network() const {
+  if (applied_network_) return &*applied_network_;
+  return file_network_ ? &*file_network_ : nullptr;
+}
+
+const Node* DesiredState::self() const {
+  const auto it = nodes_.find(node_);
+  return it == nodes_.end() ? nullptr : &it->second;
+}
+
+std::optional<IpPrefix> DesiredState::SubnetOf(const std::string& node) const {
+  if (const auto it = nodes_.find(node); it != nodes_.end()) {
+    if (auto cidr = PodCidrOf(it->second)) return cidr;
+  }
+  const auto it = planned_.find(node);
+  return it == planned_.end() ? std::nullopt : std::optional(it->second);
+}
+
+const LiveAttachment* DesiredState::FindAttachment(const AttachmentKey& key) const {
+  const auto it = attachments_.find(key);
+  return it == attachments_.end() ? nullptr : &it->second;
+}
+
+std::vector<ObjectKey> DesiredState::LocalPods() const {
+  std::vector<ObjectKey> pods;
+  for (const auto& [pod, keys] : attachments_of_) {
+    const bool in_switch =
+        std::ranges::any_of(keys, [&](const auto& k) { return attachments_.at(k).port != kNoPort; });
+    if (in_switch) pods.push_back(pod);
+  }
+  return pods;
+}
+
+void DesiredState::Put(const ParsedObject& object) {
+  objects_.insert_or_assign(object.id, object.json);
+  std::visit(Overloaded{
+                 [&](const Node& n) { nodes_.insert_or_assign(object.id.name, n); },
+                 [&](const Namespace& n) { model_.namespaces.insert_or_assign(object.id.name, n); },
+                 [&](const Pod& p) {
+                   manifests_.insert_or_assign(p.key, p);
+                   RefreshPod(p.key);
+                 },
+                 [&](const NetworkPolicy& p) { model_.policies.insert_or_assign(p.key, p); },
+                 [&](const NetConf& c) { applied_network_ = c; },
+             },
+             object.value);
+  ++policy_revision_;
+}
+
+void DesiredState::Remove(const ObjectId& id) {
+  if (objects_.erase(id) == 0) return;
+  if (id.kind == "Node") {
+    nodes_.erase(id.name);
+  } else if (id.kind == "Namespace") {
+    model_.namespaces.erase(id.name);
+  } else if (id.kind == "Pod") {
+    manifests_.erase(KeyOf(id));
+    RefreshPod(KeyOf(id));
+  } else if (id.kind == "NetworkPolicy") {
+    model_.policies.erase(KeyOf(id));
+  } else {
+    applied_network_.reset();
+  }
+  ++policy_revision_;
+}
+
+std::vector<ObjectId> DesiredState::WhatGoesWith(const ObjectId& id) const {
+  std::vector<ObjectId> ids;
+  if (id.kind == "Namespace" && objects_.contains(id)) {
+    for (const char* kind : {"Pod", "NetworkPolicy"}) {
+      for (auto it = objects_.lower_bound({kind, id.name, ""});
+           it != objects_.end() && it->first.kind == kind && it->first.ns == id.name; ++it) {
+        ids.push_back(it->first);
+      }
+    }
+  }
+  if (objects_.contains(id)) ids.push_back(id);
+  return ids;
+}
+
+void DesiredState::PutAttachment(LiveAttachment a) {
+  const ObjectKey pod = a.record.pod;
+  attachments_of_[pod].insert(a.record.key);
+  const AttachmentKey key = a.record.key;
+  attachments_.insert_or_assign(key, std::move(a));
+  RefreshPod(pod);
+}
+
+void DesiredState::RemoveAttachment(const AttachmentKey& key) {
+  const auto it = attachments_.find(key);
+  if (it == attachments_.end()) return;
+  const ObjectKey pod = it->second.record.pod;
+  attachments_.erase(it);
+  const auto keys = attachments_of_.find(pod);
+  keys->second.erase(key);
+  if (keys->second.empty()) attachments_of_.erase(keys);
+  RefreshPod(pod);
+}
+
+/// A pod of this node has the addresses of its attachments, whatever its manifest's status says: the manifest
+/// may be older than the attachment, and its old address may be another pod's by now.
+void DesiredState::RefreshPod(const ObjectKey& key) {
+  ++policy_revision_;
+  const auto manifest = manifests_.find(key);
+  std::vector<IpAddress> attached;
+  if (const auto keys = attachments_of_.find(key); keys != attachments_of_.end()) {
+    for (const AttachmentKey& k : keys->second) {
+      const LiveAttachment& a = attachments_.at(k);
+      if (a.port == kNoPort) continue;
+      for (const InterfaceAddress& address : a.record.addresses) attached.push_back(address.address);
+    }
+  }
+  if (manifest == manifests_.end()) {
+    if (attached.empty()) {
+      model_.pods.erase(key);
+    } else {
+      model_.pods[key] = Pod{.key = key, .addresses = std::move(attached), .node_name = node_};
+    }
+    return;
+  }
+  Pod pod = manifest->second;
+  const bool elsewhere = !pod.node_name.empty() && pod.node_name != node_;
+  const bool here = pod.node_name == node_;
+  if (!elsewhere && !pod.host_network && (here || !attached.empty())) pod.addresses = std::move(attached);
+  model_.pods[key] = std::move(pod);
+}
+
+}  // namespace podwire

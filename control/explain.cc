@@ -1,0 +1,95 @@
+#include "control/explain.h"
+
+#include <sstream>
+
+#include "net/status.h"
+
+namespace podwire {
+namespace {
+
+absl::StatusOr<IpAddress> Resolve(const ControlState& state, const std::string& field,
+                                  const std::string& name, const std::string& default_namespace) {
+  if (name.empty()) return InvalidArgument("{}: expected namespace/name, name or address", field);
+  if (const auto ip = ParseIp(name); ip.ok()) return *ip;
+  const size_t slash = name.find('/');
+  const ObjectKey key = slash == std::string::npos ? ObjectKey{default_namespace, name}
+                                                   : ObjectKey{name.substr(0, slash), name.substr(slash + 1)};
+  const auto pod = state.desired.model().pods.find(key);
+  if (pod == state.desired.model().pods.end()) {
+    return Error(absl::StatusCode::kNotFound, "{}: there is no pod {}", field, ToString(key));
+  }
+  if (pod->second.addresses.empty()) {
+    return Error(absl::StatusCode::kFailedPrecondition, "{}: pod {} has no address: it is not attached",
+                 field, ToString(key));
+  }
+  return pod->second.addresses.front();
+}
+
+/// Where a packet from this source would come in.
+void SetOrigin(const Tables& t, Headers& h) {
+  if (const Endpoint* e = t.EndpointOf(h.src); e != nullptr) {
+    h.in_port = e->port;
+    return;
+  }
+  for (const IpAddress& gateway : t.local.gateways) {
+    if (gateway == h.src) return;  // the switch's own
+  }
+  h.in_port = t.local.underlay_port;
+  const FibEntry* route = t.fib.Find(h.src);
+  if (route == nullptr || route->kind != RouteKind::kForward) return;
+  const NextHop& hop = t.adjacencies[route->next_hop.value()].hop;
+  h.tunnelled = hop.kind != NextHop::Kind::kDirect;
+  h.tunnel_src = hop.remote;
+}
+
+void AddDetails(Trace& steps, const std::string& stage, const PolicyExplanation& e) {
+  for (TraceStep& step : steps) {
+    if (step.stage != stage) continue;
+    std::istringstream lines(e.Text());
+    for (std::string line; std::getline(lines, line);) step.details.push_back(line);
+  }
+}
+
+/// What the policies of one local end say.
+void ExplainEnd(const ControlState& state, const Tables& t, Direction direction, ExplainResult& r) {
+  const bool egress = direction == Direction::kEgress;
+  const Headers& h = r.headers;
+  const Endpoint* e = t.EndpointOf(egress ? h.src : h.dst);
+  if (e == nullptr || h.src == h.dst) return;
+  const PolicyVerdict& v = egress ? r.decision.policy.egress : r.decision.policy.ingress;
+  if (!v.isolated) return;
+  const auto explanation = ExplainPolicy(*t.policy, state.desired.model(),
+                                         {.direction = direction,
+                                          .pod = {e->ns, e->name},
+                                          .peer = egress ? h.dst : h.src,
+                                          .ip_proto = h.proto,
+                                          .port = h.dst_port});
+  if (!explanation.ok()) return;
+  AddDetails(r.steps, egress ? "egress policy" : "ingress policy", *explanation);
+  if (v.allowed && v.rule.policy < t.policy->policies().size()) {
+    (egress ? r.egress_policy : r.ingress_policy) = ToString(t.policy->policies()[v.rule.policy]);
+    (egress ? r.egress_rule : r.ingress_rule) = static_cast<int>(v.rule.rule);
+  }
+  if (v.allowed) return;
+  for (const PolicyTrace& p : explanation->isolating) r.isolating.push_back(ToString(p.policy));
+}
+
+}  // namespace
+
+absl::StatusOr<ExplainResult> Explain(const ControlState& state, const Tables& tables,
+                                      const ExplainQuery& query) {
+  const std::string ns = query.default_namespace.empty() ? "default" : query.default_namespace;
+  ExplainResult r;
+  ASSIGN_OR_RETURN(r.headers.src, Resolve(state, "from", query.from, ns));
+  ASSIGN_OR_RETURN(r.headers.dst, Resolve(state, "to", query.to, ns));
+  r.headers.proto = query.proto;
+  r.headers.dst_port = query.port;
+  r.headers.src_port = query.src_port;
+  SetOrigin(tables, r.headers);
+  r.decision = Decide(tables, r.headers, &r.steps);
+  ExplainEnd(state, tables, Direction::kEgress, r);
+  ExplainEnd(state, tables, Direction::kIngress, r);
+  return r;
+}
+
+}  // namespace podwire

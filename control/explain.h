@@ -1,0 +1,37 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include <absl/status/statusor.h>
+
+#include "acl/explain.h"
+#include "control/controller.h"
+#include "switch/decide.h"
+
+namespace podwire {
+
+struct ExplainQuery {
+  std::string from;  ///< namespace/name, name, or address
+  std::string to;
+  uint8_t proto = 6;
+  uint16_t port = 0;
+  uint16_t src_port = 0;
+  std::string default_namespace = "default";
+};
+
+struct ExplainResult {
+  Headers headers;
+  Decision decision;
+  Trace steps;                                ///< policy steps carry the traces of acl/explain.h as details
+  std::string egress_policy, ingress_policy;  ///< ns/name that allowed; empty: none
+  int egress_rule = -1, ingress_rule = -1;
+  std::vector<std::string> isolating;  ///< ns/name of the policies that denied
+};
+
+/// Runs a made-up first packet of a connection through decide(), from where it would come in. NotFound names
+/// a pod that does not exist, FailedPrecondition one without an address.
+absl::StatusOr<ExplainResult> Explain(const ControlState& state, const Tables& tables,
+                                      const ExplainQuery& query);
+
+}  // namespace podwire

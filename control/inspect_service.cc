@@ -1,0 +1,246 @@
+#include <algorithm>
+
+#include "control/explain.h"
+#include "control/services.h"
+#include "inspect.grpc.pb.h"
+#include "net/status.h"
+
+namespace podwire {
+namespace {
+
+void FillNetwork(const ControlState& s, const Tables& t, const Config& config, v1::Status& out) {
+  const DesiredState& d = s.desired;
+  if (const NetConf* conf = d.network(); conf != nullptr) {
+    out.set_network(ToString(*conf));
+    out.set_backend(std::string(ToString(conf->backend)) +
+                    (conf->direct_routing ? " with DirectRouting" : ""));
+  }
+  if (const auto subnet = d.SubnetOf(d.node())) out.set_pod_subnet(ToString(*subnet));
+  if (config.underlay) {
+    const UnderlayConfig& u = *config.underlay;
+    out.set_underlay(fmt::format("port {}, address {}, gateway {}", u.port, ToString(u.address),
+                                 u.gateway.empty() ? "none" : ToString(u.gateway)));
+  }
+  out.set_pod_mtu(t.local.pod_mtu);
+  out.set_nodes(static_cast<uint32_t>(d.nodes().size()));
+  out.set_policies(static_cast<uint32_t>(d.model().policies.size()));
+  out.set_pods(static_cast<uint32_t>(d.model().pods.size()));
+  out.set_namespaces(static_cast<uint32_t>(d.model().namespaces.size()));
+  out.set_endpoints(static_cast<uint32_t>(d.attachments().size()));
+  for (const std::string& w : s.warnings) out.add_warnings(w);
+  for (const auto& [key, a] : d.attachments()) {
+    if (!a.trouble.empty()) out.add_warnings(fmt::format("pod {}: {}", ToString(a.record.pod), a.trouble));
+  }
+}
+
+v1::RouteEntry RouteOf(const Tables& t, const IpPrefix& prefix, const FibEntry& route,
+                       const std::vector<NeighborRecord>& neighbors) {
+  v1::RouteEntry e;
+  e.set_prefix(ToString(prefix));
+  if (route.kind == RouteKind::kSubnetLocal) {
+    e.set_kind("local");
+    e.set_node(t.local.name);
+    e.set_mtu(t.local.pod_mtu);
+    return e;
+  }
+  const Adjacency& a = t.adjacencies[route.next_hop.value()];
+  switch (a.hop.kind) {
+    case NextHop::Kind::kDirect:
+      e.set_kind("direct");
+      break;
+    case NextHop::Kind::kVxlan:
+      e.set_kind("vxlan");
+      break;
+    case NextHop::Kind::kUdp:
+      e.set_kind("udp");
+      break;
+  }
+  e.set_node(a.hop.node);
+  e.set_mtu(a.hop.mtu);
+  if (a.port.value() < t.ports.size()) e.set_port(t.ports[a.port.value()].name);
+  if (a.hop.neighbor.empty()) return e;
+  e.set_via(ToString(a.hop.neighbor));
+  e.set_neighbor_state("none");
+  for (const NeighborRecord& n : neighbors) {
+    if (n.address != a.hop.neighbor) continue;
+    e.set_neighbor_state(n.state);
+    if (!n.mac.empty()) e.set_neighbor_mac(ToString(n.mac));
+  }
+  return e;
+}
+
+v1::RouteEntry PodRouteOf(const Tables& t, const Endpoint& e, const IpAddress& address) {
+  v1::RouteEntry route;
+  route.set_prefix(ToString(IpPrefix::Make(address, address.bits())));
+  route.set_kind("local");
+  route.set_node(t.local.name);
+  route.set_port(t.ports[e.port.value()].name);
+  route.set_mtu(t.adjacencies[e.adjacency.value()].hop.mtu);
+  return route;
+}
+
+void FillExplanation(const ExplainResult& r, v1::Explanation& out) {
+  const bool allowed = r.decision.action != Action::kDrop;
+  out.set_verdict(allowed ? "allowed" : "denied");
+  if (!allowed) out.set_reason(std::string(InfoOf(r.decision.reason).name));
+  for (const TraceStep& step : r.steps) {
+    v1::ExplainStep& s = *out.add_steps();
+    s.set_stage(step.stage);
+    s.set_outcome(step.outcome);
+    s.set_text(step.text);
+    for (const std::string& detail : step.details) s.add_details(detail);
+  }
+  out.set_egress_policy(r.egress_policy);
+  out.set_egress_rule(r.egress_rule);
+  out.set_ingress_policy(r.ingress_policy);
+  out.set_ingress_rule(r.ingress_rule);
+  for (const std::string& policy : r.isolating) out.add_isolating(policy);
+  out.set_src(ToString(r.headers.src));
+  out.set_dst(ToString(r.headers.dst));
+  std::string policies;
+  for (const std::string& policy : r.isolating) policies += (policies.empty() ? "" : ", ") + policy;
+  const bool has_port = r.headers.proto == 6 || r.headers.proto == 17 || r.headers.proto == 132;
+  std::string summary = fmt::format("{} from {} to {}", ProtocolName(r.headers.proto), out.src(), out.dst());
+  if (has_port) summary += fmt::format(" port {}", r.headers.dst_port);
+  summary += allowed ? " is allowed" : fmt::format(" is denied: {}", InfoOf(r.decision.reason).help);
+  if (!policies.empty()) summary += fmt::format(" (isolated by {})", policies);
+  out.set_summary(summary);
+}
+
+class InspectService final : public v1::Inspect::Service {
+ public:
+  explicit InspectService(Daemon& d) : d_(d) {}
+
+  grpc::Status GetStatus(grpc::ServerContext*, const v1::StatusRequest*, v1::Status* out) override {
+    const auto tables = d_.sw.tables();
+    out->set_version(PODWIRE_VERSION);
+    out->set_node(d_.controller.config().node);
+    out->set_uptime_seconds(
+        std::chrono::duration<double>(std::chrono::steady_clock::now() - d_.started).count());
+    out->set_hugepages(d_.hugepages);
+    d_.controller.Read([&](const ControlState& s) { FillNetwork(s, *tables, d_.controller.config(), *out); });
+    out->set_connections(d_.sw.connections());
+    out->set_connection_capacity(d_.sw.connection_capacity());
+    out->set_connection_bytes(Switch::kConnectionBytes);
+    out->set_generation(tables->generation);
+    uint32_t index = 0;
+    for (const WorkerReport& w : d_.sw.ReadWorkers()) {
+      v1::WorkerStatus& status = *out->add_workers();
+      status.set_worker(index++);
+      status.set_lcore(w.lcore);
+      status.set_busy_percent(w.busy_percent);
+      status.set_rx_packets(w.rx_packets);
+      status.set_flows(w.flows);
+      status.set_flow_capacity(w.flow_capacity);
+    }
+    return grpc::Status::OK;
+  }
+
+  grpc::Status ListRoutes(grpc::ServerContext*, const v1::RoutesRequest*,
+                          grpc::ServerWriter<v1::RouteEntry>* writer) override {
+    const auto tables = d_.sw.tables();
+    const std::vector<NeighborRecord> neighbors = d_.sw.ReadNeighbors();
+    std::vector<std::pair<IpPrefix, v1::RouteEntry>> routes;
+    tables->fib.ForEach([&](const IpPrefix& prefix, const FibEntry& route) {
+      routes.emplace_back(prefix, RouteOf(*tables, prefix, route, neighbors));
+    });
+    for (const Endpoint& e : tables->endpoints) {
+      if (!e.in_use()) continue;
+      for (const IpAddress& a : e.addresses) {
+        routes.emplace_back(IpPrefix::Make(a, a.bits()), PodRouteOf(*tables, e, a));
+      }
+    }
+    std::ranges::sort(routes, {}, &std::pair<IpPrefix, v1::RouteEntry>::first);
+    for (const auto& [prefix, route] : routes) {
+      if (!writer->Write(route)) break;
+    }
+    return grpc::Status::OK;
+  }
+
+  grpc::Status GetCounters(grpc::ServerContext*, const v1::CountersRequest*, v1::Counters* out) override {
+    const CounterTotals totals = d_.sw.ReadCounters();
+    out->set_received(totals.Get(Counter::kReceived));
+    out->set_generated(totals.Get(Counter::kGenerated));
+    out->set_sent(totals.Get(Counter::kSent));
+    out->set_dropped(totals.dropped());
+    out->set_consumed(totals.Get(Counter::kConsumed));
+    out->set_queued(totals.Get(Counter::kQueued));
+    for (size_t i = 0; i < kCounterCount; ++i) {
+      Add(*out, std::string(kCounterInfo[i].name), totals.counters[i], kCounterInfo[i].help);
+    }
+    for (size_t i = 1; i < kDropReasonCount; ++i) {
+      Add(*out, fmt::format("drop_{}", kDropReasonInfo[i].name), totals.drops[i], kDropReasonInfo[i].help);
+    }
+    return grpc::Status::OK;
+  }
+
+  grpc::Status GetDrops(grpc::ServerContext*, const v1::DropsRequest* request, v1::Drops* out) override {
+    const auto tables = d_.sw.tables();
+    const ObjectKey wanted{request->pod_namespace().empty() ? "default" : request->pod_namespace(),
+                           request->pod_name()};
+    DropCounts totals = d_.sw.ReadCounters().drops;
+    if (!wanted.name.empty()) totals = {};
+    bool found = wanted.name.empty();
+    for (const Endpoint& e : tables->endpoints) {
+      if (!e.in_use() || (!wanted.name.empty() && (e.ns != wanted.ns || e.name != wanted.name))) continue;
+      found = true;
+      const DropCounts drops = d_.sw.ReadEndpointDrops(e.id);
+      for (size_t i = 1; i < kDropReasonCount; ++i) {
+        if (!wanted.name.empty()) totals[i] += drops[i];
+        if (drops[i] == 0) continue;
+        v1::PodDrops& pod = *out->add_pods();
+        pod.set_pod(e.ns + "/" + e.name);
+        pod.set_reason(std::string(kDropReasonInfo[i].name));
+        pod.set_packets(drops[i]);
+      }
+    }
+    if (!found) {
+      return ToGrpc(
+          Error(absl::StatusCode::kNotFound, "pod {} is not attached to this node", ToString(wanted)));
+    }
+    for (size_t i = 1; i < kDropReasonCount; ++i) {
+      v1::DropCount& reason = *out->add_reasons();
+      reason.set_reason(std::string(kDropReasonInfo[i].name));
+      reason.set_help(std::string(kDropReasonInfo[i].help));
+      reason.set_packets(totals[i]);
+    }
+    return grpc::Status::OK;
+  }
+
+  grpc::Status Explain(grpc::ServerContext*, const v1::ExplainRequest* request,
+                       v1::Explanation* out) override {
+    const auto proto = ParseProtocol(request->protocol().empty() ? "tcp" : request->protocol());
+    if (!proto.ok()) return ToGrpc(proto.status());
+    if (request->port() > UINT16_MAX || request->src_port() > UINT16_MAX) {
+      return ToGrpc(InvalidArgument("port: expected 0 to 65535"));
+    }
+    const ExplainQuery query{.from = request->from(),
+                             .to = request->to(),
+                             .proto = *proto,
+                             .port = static_cast<uint16_t>(request->port()),
+                             .src_port = static_cast<uint16_t>(request->src_port()),
+                             .default_namespace = request->default_namespace()};
+    const auto tables = d_.sw.tables();
+    const auto result =
+        d_.controller.Read([&](const ControlState& s) { return podwire::Explain(s, *tables, query); });
+    if (!result.ok()) return ToGrpc(result.status());
+    FillExplanation(*result, *out);
+    return grpc::Status::OK;
+  }
+
+ private:
+  static void Add(v1::Counters& out, std::string name, uint64_t value, std::string_view help) {
+    v1::Counter& c = *out.add_counters();
+    c.set_name(std::move(name));
+    c.set_value(value);
+    c.set_help(std::string(help));
+  }
+
+  Daemon& d_;
+};
+
+}  // namespace
+
+std::unique_ptr<grpc::Service> MakeInspectService(Daemon& d) { return std::make_unique<InspectService>(d); }
+
+}  // namespace podwire

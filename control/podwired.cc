@@ -1,0 +1,175 @@
+// podwired: the switch's daemon. Configuration, EAL, ports, workers, recovered pods, API; then the other way
+// round.
+
+#include <signal.h>
+#include <sys/stat.h>
+
+#include <fmt/format.h>
+#include <spdlog/sinks/stdout_sinks.h>
+#include <spdlog/spdlog.h>
+#include <CLI/CLI.hpp>
+
+#include "control/attacher.h"
+#include "control/controller.h"
+#include "control/server.h"
+#include "control/services.h"
+#include "control/state_dir.h"
+#include "control/store.h"
+#include "net/status.h"
+#include "pmd/eal.h"
+#include "pmd/mempool.h"
+#include "switch/switch.h"
+
+namespace podwire {
+namespace {
+
+constexpr std::chrono::milliseconds kDrainTime(700);
+
+void SetUpLog(const std::string& level) {
+  auto logger = spdlog::stderr_logger_mt("podwired");
+  logger->set_pattern("time=%Y-%m-%dT%H:%M:%S.%e level=%l %v");
+  logger->set_level(spdlog::level::from_str(level));
+  spdlog::set_default_logger(std::move(logger));
+}
+
+/// The same after each restart, so that what a killed one left is taken up, and another one's with another
+/// state directory.
+std::string FilePrefix(const Config& c) {
+  std::string prefix = "podwire-";
+  for (const uint8_t byte : DeriveMac(c.node + " " + c.state_dir).bytes)
+    prefix += fmt::format("{:02x}", byte);
+  return prefix;
+}
+
+EalOptions EalOptionsOf(const Config& c) {
+  EalOptions o{
+      .file_prefix = FilePrefix(c), .main_cpus = std::to_string(c.control_lcore), .memory_mb = c.memory_mb};
+  for (const unsigned cpu : c.worker_lcores) o.worker_cpus.push_back(std::to_string(cpu));
+  if (c.hugepages == "on") o.hugepages = HugepageUse::kOn;
+  if (c.hugepages == "off") o.hugepages = HugepageUse::kOff;
+  for (const PortConfig& p : c.ports) {
+    if (const auto* pci = std::get_if<PciOptions>(&p.options)) o.allowed_pci.push_back(pci->address);
+  }
+  o.log = [](uint32_t level, std::string_view line) {
+    spdlog::log(level <= 4 ? spdlog::level::err : spdlog::level::warn, "from=dpdk msg=\"{}\"", line);
+  };
+  return o;
+}
+
+/// Ends EAL after everything that uses it.
+struct EalGuard {
+  EalGuard() = default;
+  EalGuard(const EalGuard&) = delete;
+  EalGuard& operator=(const EalGuard&) = delete;
+  ~EalGuard() { ShutdownEal(); }
+};
+
+/// Takes the ports out of the switch before anything else goes.
+struct PortsGuard {
+  Controller& controller;
+  ~PortsGuard() { controller.ReleasePorts(); }
+};
+
+absl::Status OpenPorts(const Config& config, const PortContext& context, Controller& controller) {
+  for (const PortConfig& p : config.ports) {
+    auto port = CreatePort(p, context);
+    if (!port.ok()) return Annotate(port.status(), "port " + p.name);
+    const bool underlay = config.underlay && config.underlay->port == p.name;
+    const auto id = controller.AddPort(p, *std::move(port), underlay ? PortRole::kUnderlay : PortRole::kNone);
+    if (!id.ok()) return id.status();
+    spdlog::info("msg=\"port up\" port={} kind={}", p.name, ToString(p.kind()));
+  }
+  return absl::OkStatus();
+}
+
+int WaitForSignal(const sigset_t& signals) {
+  int signal = 0;
+  while (sigwait(&signals, &signal) != 0) {
+  }
+  return signal;
+}
+
+absl::Status Serve(const Config& config, const sigset_t& signals, Daemon& daemon) {
+  ASSIGN_OR_RETURN(const auto server, Server::Start(config.listen, daemon));
+  spdlog::info("msg=\"serving\" node={} version={} listen={}", config.node, PODWIRE_VERSION,
+               config.listen.grpc());
+  const int signal = WaitForSignal(signals);
+  spdlog::info("msg=\"stopping\" signal={}", signal);
+  server->Stop(kDrainTime);
+  return absl::OkStatus();
+}
+
+absl::Status Run(const Config& config, const sigset_t& signals) {
+  ASSIGN_OR_RETURN(const StateDir state_dir, StateDir::Lock(config.state_dir));
+  ASSIGN_OR_RETURN(const auto store, Store::Open(state_dir.File("podwire.db")));
+  mkdir(state_dir.File("vhost").c_str(), 0700);
+  ASSIGN_OR_RETURN(const EalInfo eal, InitEal(EalOptionsOf(config)));
+  const EalGuard eal_guard;
+  spdlog::info("msg=\"DPDK up\" hugepages={} why=\"{}\" memory_mb={}", eal.hugepages, eal.why, eal.memory_mb);
+  ASSIGN_OR_RETURN(const auto pools, MbufPools::Create(MempoolOptions::ForMemory(eal.memory_mb)));
+  SwitchOptions options{
+      .max_connections = config.connections, .timeouts = config.timeouts, .pools = pools.get()};
+  for (unsigned i = 0; i < config.worker_lcores.size(); ++i) options.worker_lcores.push_back(i + 1);
+  ASSIGN_OR_RETURN(const auto sw, Switch::Create(options));
+  Controller controller(config, DesiredState(config.node, config.network), EngineOf(*sw), *store);
+  const PortsGuard ports_guard{controller};
+  RETURN_IF_ERROR(controller.Load());
+  const PortContext context{.pools = *pools, .workers = sw->workers()};
+  RETURN_IF_ERROR(OpenPorts(config, context, controller));
+  Attacher attacher(controller, {.create_port = [&](const PortConfig& p) { return CreatePort(p, context); }});
+  RETURN_IF_ERROR(attacher.Recover());
+  Daemon daemon{
+      .controller = controller,
+      .attacher = attacher,
+      .sw = *sw,
+      .pools = pools.get(),
+      .hugepages = eal.hugepages ? fmt::format("{} MB", eal.memory_mb) : "none: running with --no-huge"};
+  return Serve(config, signals, daemon);
+}
+
+int Fail(const absl::Status& status) {
+  fmt::print(stderr, "podwired: {}\n", Message(status));
+  return 1;
+}
+
+int Main(int argc, char** argv) {
+  constexpr int kUsage = 2;
+  CLI::App app{"podwired: a userspace virtual switch for Kubernetes pods (docs/configuration.md)"};
+  std::string file, check;
+  auto* config_option =
+      app.add_option("--config", file, "run with this configuration FILE")->type_name("FILE");
+  app.add_option("--check-config", check, "check this configuration FILE and exit: 0 good, 1 bad")
+      ->type_name("FILE")
+      ->excludes(config_option);
+  app.set_version_flag("--version", std::string("podwired ") + PODWIRE_VERSION);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& e) {
+    return app.exit(e) == 0 ? 0 : kUsage;
+  }
+  if (file.empty() && check.empty()) {
+    fmt::print(stderr, "podwired: --config FILE or --check-config FILE is required (see --help)\n");
+    return kUsage;
+  }
+  const auto config = LoadConfig(file.empty() ? check : file);
+  if (!config.ok()) return Fail(config.status());
+  if (file.empty()) {
+    fmt::print("{}: ok\n", check);
+    return 0;
+  }
+  // Blocked before any thread starts: they all inherit it, and only main takes them.
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGTERM);
+  sigaddset(&signals, SIGINT);
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  signal(SIGPIPE, SIG_IGN);
+  SetUpLog(config->log_level);
+  const absl::Status status = Run(*config, signals);
+  return status.ok() ? 0 : Fail(status);
+}
+
+}  // namespace
+}  // namespace podwire
+
+int main(int argc, char** argv) { return podwire::Main(argc, argv); }

@@ -1,0 +1,106 @@
+#include "control/services.h"
+#include "net/status.h"
+#include "ports.grpc.pb.h"
+
+namespace podwire {
+namespace {
+
+std::string RoleName(PortRole role) {
+  switch (role) {
+    case PortRole::kNone:
+      return "none";
+    case PortRole::kPod:
+      return "pod";
+    case PortRole::kUnderlay:
+      return "underlay";
+  }
+  return "";
+}
+
+v1::Port ToProto(const PortEntry& entry, size_t id) {
+  v1::Port p;
+  p.set_id(static_cast<uint32_t>(id));
+  p.set_name(entry.config.name);
+  p.set_kind(std::string(ToString(entry.config.kind())));
+  for (const auto& [key, value] : PortOptions(entry.config)) (*p.mutable_options())[key] = value;
+  p.set_mtu(entry.port->mtu());
+  p.set_mac(entry.port->mac().empty() ? "" : ToString(entry.port->mac()));
+  p.set_role(RoleName(entry.role));
+  if (entry.role == PortRole::kPod) p.set_pod(ToString(entry.pod));
+  p.set_link_up(entry.port->link_up());
+  const PortStats stats = entry.port->Stats();
+  p.set_rx_packets(stats.rx_packets);
+  p.set_tx_packets(stats.tx_packets);
+  p.set_rx_bytes(stats.rx_bytes);
+  p.set_tx_bytes(stats.tx_bytes);
+  p.set_rx_missed(stats.rx_missed + stats.rx_errors);
+  p.set_tx_errors(stats.tx_errors);
+  p.set_tx_segments(stats.tx_segments);
+  if (entry.config.kind() == PortKind::kTap || entry.config.kind() == PortKind::kNetdev) {
+    p.add_offloads("checksum");
+    p.add_offloads("tso");
+  }
+  return p;
+}
+
+class PortsService final : public v1::Ports::Service {
+ public:
+  explicit PortsService(Daemon& d) : d_(d) {}
+
+  grpc::Status Add(grpc::ServerContext*, const v1::AddPortRequest* request,
+                   v1::AddPortResponse* response) override {
+    const v1::Port& port = request->port();
+    if (port.mtu() > kMaxMtu) return ToGrpc(InvalidArgument("mtu: expected {} to {}", kMinMtu, kMaxMtu));
+    const std::vector<std::pair<std::string, std::string>> options(port.options().begin(),
+                                                                   port.options().end());
+    const auto config =
+        ParsePortOptions(port.name(), port.kind(), static_cast<uint16_t>(port.mtu()), options);
+    if (!config.ok()) return ToGrpc(config.status());
+    const std::lock_guard lock(mutex_);  // the name is free until the port is in
+    const bool exists =
+        d_.controller.Read([&](const ControlState& s) { return s.FindPort(config->name) != nullptr; });
+    if (exists) return ToGrpc(Error(absl::StatusCode::kAlreadyExists, "port {} exists", config->name));
+    auto created = CreatePort(*config, {.pools = *d_.pools, .workers = d_.sw.workers()});
+    if (!created.ok()) return ToGrpc(created.status());
+    const auto id = d_.controller.AddPort(*config, *std::move(created), PortRole::kNone);
+    if (!id.ok()) return ToGrpc(id.status());
+    *response->mutable_port() =
+        d_.controller.Read([&](const ControlState& s) { return ToProto(s.ports[id->value()], id->value()); });
+    return grpc::Status::OK;
+  }
+
+  grpc::Status Remove(grpc::ServerContext*, const v1::RemovePortRequest* request,
+                      v1::RemovePortResponse*) override {
+    const std::lock_guard lock(mutex_);
+    return ToGrpc(d_.controller.RemovePort(request->name()));
+  }
+
+  grpc::Status List(grpc::ServerContext*, const v1::ListPortsRequest* request,
+                    grpc::ServerWriter<v1::Port>* writer) override {
+    std::vector<v1::Port> found;
+    d_.controller.Read([&](const ControlState& s) {
+      for (size_t i = 0; i < s.ports.size(); ++i) {
+        const PortEntry& p = s.ports[i];
+        if (p.port == nullptr || p.leaving) continue;
+        if (request->name().empty() || request->name() == p.config.name) found.push_back(ToProto(p, i));
+      }
+    });
+    if (found.empty() && !request->name().empty()) {
+      return ToGrpc(Error(absl::StatusCode::kNotFound, "there is no port {}", request->name()));
+    }
+    for (const v1::Port& p : found) {
+      if (!writer->Write(p)) break;
+    }
+    return grpc::Status::OK;
+  }
+
+ private:
+  Daemon& d_;
+  std::mutex mutex_;  // one port comes or goes at a time
+};
+
+}  // namespace
+
+std::unique_ptr<grpc::Service> MakePortsService(Daemon& d) { return std::make_unique<PortsService>(d); }
+
+}  // namespace podwire

@@ -1,0 +1,47 @@
+#pragma once
+
+#include <chrono>
+#include <memory>
+#include <string>
+
+#include <absl/status/status.h>
+#include <grpcpp/grpcpp.h>
+
+#include "control/attacher.h"
+#include "control/controller.h"
+#include "pmd/mempool.h"
+#include "switch/switch.h"
+
+namespace podwire {
+
+/// What the services work on; all of it outlives them.
+struct Daemon {
+  Controller& controller;
+  Attacher& attacher;
+  Switch& sw;
+  MbufPools* pools = nullptr;  ///< for ports added at run time
+  std::string hugepages;       ///< for status
+  std::chrono::steady_clock::time_point started = std::chrono::steady_clock::now();
+};
+
+Engine EngineOf(Switch& s);
+
+/// One file a service; the API is in proto/podwire/v1.
+std::unique_ptr<grpc::Service> MakeObjectsService(Daemon& d);
+std::unique_ptr<grpc::Service> MakeEndpointsService(Daemon& d);
+std::unique_ptr<grpc::Service> MakePortsService(Daemon& d);
+std::unique_ptr<grpc::Service> MakeFlowsService(Daemon& d);
+std::unique_ptr<grpc::Service> MakeInspectService(Daemon& d);
+
+/// The same code (they agree) and message.
+grpc::Status ToGrpc(const absl::Status& s);
+
+/// "tcp", "udp", "sctp", "icmp", or a number as text.
+std::string ProtocolName(uint8_t proto);
+absl::StatusOr<uint8_t> ParseProtocol(const std::string& text);
+/// "namespace/name" of the endpoint in a slot; empty: none.
+std::string PodOf(const Tables& t, EndpointId id);
+/// The names of the policies that isolate a pod.
+std::vector<std::string> IsolatingPolicies(const Model& model, const ObjectKey& pod, Direction direction);
+
+}  // namespace podwire

@@ -1,0 +1,152 @@
+#include "control/desired_state.h"
+
+#include <gtest/gtest.h>
+
+#include "control/node_subnets.h"
+#include "net/status.h"
+
+namespace podwire {
+namespace {
+
+std::string NodeJson(const std::string& name, const std::string& cidr) {
+  const std::string spec = cidr.empty() ? "{}" : R"({"podCIDR":")" + cidr + R"("})";
+  return R"({"apiVersion":"v1","kind":"Node","metadata":{"name":")" + name + R"("},"spec":)" + spec + "}";
+}
+
+std::string PodJson(const std::string& name, const std::string& node, const std::string& ip) {
+  return R"({"apiVersion":"v1","kind":"Pod","metadata":{"name":")" + name +
+         R"(","namespace":"dev","labels":{"app":"web"}},"spec":{"nodeName":")" + node +
+         R"("},"status":{"podIP":")" + ip + R"("}})";
+}
+
+ParsedObject One(const std::string& json) {
+  const std::vector<std::string> documents{json};
+  ParsedObjects parsed = ParseObjects(documents, "default");
+  EXPECT_TRUE(parsed.problems.empty()) << (parsed.problems.empty() ? "" : ToString(parsed.problems[0]));
+  return parsed.objects.at(0);
+}
+
+LiveAttachment Attached(const std::string& container, const std::string& pod, const std::string& address) {
+  LiveAttachment a;
+  a.record.key = {container, "eth0"};
+  a.record.pod = {"dev", pod};
+  a.record.addresses = {*ParseInterfaceAddress(address)};
+  a.slot = EndpointId(0);
+  a.port = PortId(1);
+  return a;
+}
+
+TEST(DesiredStateTest, AnAttachedPodHasItsAttachmentsAddress) {
+  DesiredState s("node-a", std::nullopt);
+  s.PutAttachment(Attached("c1", "web", "10.244.1.7/24"));
+  const ObjectKey key{"dev", "web"};
+  ASSERT_TRUE(s.model().pods.contains(key)) << "known by its attachment alone";
+  EXPECT_TRUE(s.model().pods.at(key).labels.empty());
+  s.Put(One(PodJson("web", "node-a", "10.244.1.99")));
+  EXPECT_EQ(s.model().pods.at(key).labels.at("app"), "web");
+  ASSERT_EQ(s.model().pods.at(key).addresses.size(), 1u);
+  EXPECT_EQ(ToString(s.model().pods.at(key).addresses[0]), "10.244.1.7") << "not the manifest's stale one";
+  s.RemoveAttachment({"c1", "eth0"});
+  EXPECT_TRUE(s.model().pods.at(key).addresses.empty());
+  EXPECT_TRUE(s.LocalPods().empty());
+  s.Remove({"Pod", "dev", "web"});
+  EXPECT_TRUE(s.model().pods.empty());
+}
+
+TEST(DesiredStateTest, AnotherNodesPodHasItsStatusAddress) {
+  DesiredState s("node-a", std::nullopt);
+  s.Put(One(PodJson("far", "node-b", "10.244.2.7")));
+  s.PutAttachment(Attached("c1", "far", "10.244.1.7/24"));
+  const Pod& pod = s.model().pods.at({"dev", "far"});
+  ASSERT_EQ(pod.addresses.size(), 1u);
+  EXPECT_EQ(ToString(pod.addresses[0]), "10.244.2.7");
+}
+
+TEST(DesiredStateTest, AnAttachmentOutsideTheSwitchIsNoLocalPod) {
+  DesiredState s("node-a", std::nullopt);
+  LiveAttachment a = Attached("c1", "web", "10.244.1.7/24");
+  a.port = kNoPort;
+  s.PutAttachment(a);
+  EXPECT_TRUE(s.LocalPods().empty());
+  EXPECT_TRUE(s.model().pods.empty());
+  EXPECT_EQ(s.attachments().size(), 1u);
+}
+
+TEST(DesiredStateTest, ANamespaceTakesItsObjectsAlong) {
+  DesiredState s("node-a", std::nullopt);
+  s.Put(One(R"({"apiVersion":"v1","kind":"Namespace","metadata":{"name":"dev"}})"));
+  s.Put(One(PodJson("web", "node-b", "10.244.2.7")));
+  s.Put(One(
+      R"({"apiVersion":"networking.k8s.io/v1","kind":"NetworkPolicy","metadata":{"name":"p","namespace":"dev"},
+             "spec":{"podSelector":{}}})"));
+  s.Put(One(
+      R"({"apiVersion":"networking.k8s.io/v1","kind":"NetworkPolicy","metadata":{"name":"p","namespace":"dev2"},
+             "spec":{"podSelector":{}}})"));
+  const auto doomed = s.WhatGoesWith({"Namespace", "", "dev"});
+  EXPECT_EQ(doomed.size(), 3u);
+  for (const ObjectId& id : doomed) s.Remove(id);
+  EXPECT_EQ(s.objects().size(), 1u);
+  EXPECT_TRUE(s.model().pods.empty());
+  EXPECT_EQ(s.model().policies.size(), 1u);
+  EXPECT_TRUE(s.WhatGoesWith({"Namespace", "", "dev"}).empty());
+}
+
+TEST(DesiredStateTest, TheConfigMapOverridesTheFile) {
+  const auto file = ParseNetConfText(R"({"Network":"10.1.0.0/16","Backend":{"Type":"vxlan"}})");
+  ASSERT_TRUE(file.ok());
+  DesiredState s("node-a", *file);
+  EXPECT_EQ(ToString(s.network()->v4->network), "10.1.0.0/16");
+  s.Put(One(
+      R"({"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"kube-flannel-cfg","namespace":"kube-system"},
+             "data":{"net-conf.json":"{\"Network\":\"10.244.0.0/16\",\"Backend\":{\"Type\":\"host-gw\"}}"}})"));
+  EXPECT_EQ(ToString(s.network()->v4->network), "10.244.0.0/16");
+  s.Remove({"ConfigMap", "kube-system", "kube-flannel-cfg"});
+  EXPECT_EQ(ToString(s.network()->v4->network), "10.1.0.0/16");
+}
+
+std::map<std::string, Node> Nodes(const std::vector<std::pair<std::string, std::string>>& list) {
+  std::map<std::string, Node> nodes;
+  for (const auto& [name, cidr] : list) nodes[name] = std::get<Node>(One(NodeJson(name, cidr)).value);
+  return nodes;
+}
+
+NetConf Network(const char* text) { return *ParseNetConfText(text); }
+
+TEST(NodeSubnetsTest, NodesWithoutPodCidrGetOneOnceAndKeepIt) {
+  const NetConf conf = Network(R"({"Network":"10.244.0.0/16"})");
+  const auto nodes = Nodes({{"a", "10.244.1.0/24"}, {"b", ""}, {"c", ""}});
+  auto planned = PlanSubnets(nodes, {"a", "b", "c"}, conf, {});
+  ASSERT_TRUE(planned.ok());
+  EXPECT_EQ(planned->size(), 2u);
+  EXPECT_EQ(ToString(planned->at("b")), "10.244.2.0/24");
+  EXPECT_EQ(ToString(planned->at("c")), "10.244.3.0/24");
+  EXPECT_EQ(*PlanSubnets(nodes, {"c", "b"}, conf, *planned), *planned);
+  const auto later = Nodes({{"a", "10.244.1.0/24"}, {"b", ""}, {"c", "10.244.2.0/24"}});
+  auto moved = PlanSubnets(later, {"b"}, conf, *planned);
+  ASSERT_TRUE(moved.ok());
+  EXPECT_EQ(ToString(moved->at("b")), "10.244.3.0/24") << "a podCIDR goes before a plan";
+}
+
+TEST(NodeSubnetsTest, ExhaustionNamesTheNode) {
+  const NetConf conf = Network(R"({"Network":"10.244.0.0/22","SubnetLen":24})");
+  const auto full = PlanSubnets(Nodes({{"a", ""}, {"b", ""}, {"c", ""}, {"d", ""}, {"e", ""}}),
+                                {"a", "b", "c", "d", "e"}, conf, {});
+  EXPECT_EQ(full.status().code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_TRUE(Message(full.status()).starts_with("node d")) << Message(full.status());
+}
+
+TEST(NodeSubnetsTest, ImpossiblePodCidrsAreNamed) {
+  const NetConf conf = Network(R"({"Network":"10.244.0.0/16"})");
+  EXPECT_TRUE(CheckPodCidrs(Nodes({{"a", "10.244.1.0/24"}, {"b", "10.244.2.0/24"}}), &conf, {}).empty());
+  auto problems = CheckPodCidrs(Nodes({{"a", "10.244.1.0/24"}, {"b", "10.244.1.128/25"}}), nullptr, {});
+  ASSERT_EQ(problems.size(), 1u);
+  EXPECT_EQ(problems[0].node, "b");
+  EXPECT_EQ(problems[0].field, "spec.podCIDR");
+  EXPECT_EQ(CheckPodCidrs(Nodes({{"a", "10.9.1.0/24"}}), &conf, {}).size(), 1u);
+  const DesiredState::PlannedSubnets pinned{{"me", *ParsePrefix("10.244.1.0/24")}};
+  EXPECT_EQ(CheckPodCidrs(Nodes({{"a", "10.244.1.0/24"}}), &conf, pinned).size(), 1u);
+  EXPECT_TRUE(CheckPodCidrs(Nodes({{"me", "10.244.1.0/24"}}), &conf, pinned).empty());
+}
+
+}  // namespace
+}  // namespace podwire

@@ -1,0 +1,93 @@
+#include "control/objects.h"
+
+#include <fstream>
+#include <sstream>
+
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+
+#include "net/status.h"
+
+namespace podwire {
+namespace {
+
+ParsedObjects Parse(const std::vector<std::string>& documents, const std::string& ns = "default") {
+  return ParseObjects(documents, ns);
+}
+
+std::string Problem(const std::string& document) {
+  const ParsedObjects p = Parse({document});
+  return p.problems.empty() ? "none" : ToString(p.problems[0]);
+}
+
+constexpr const char* kNamespace = R"({"apiVersion":"v1","kind":"Namespace","metadata":{"name":"dev"}})";
+
+TEST(ObjectsTest, OpensListsAndFillsInTheNamespace) {
+  const auto p =
+      Parse({R"({"apiVersion":"v1","kind":"List","items":[
+      {"apiVersion":"v1","kind":"Pod","metadata":{"name":"a"}},
+      {"apiVersion":"v1","kind":"Node","metadata":{"name":"n"}}]})",
+             R"({"apiVersion":"v1","kind":"PodList","items":[{"metadata":{"name":"b","namespace":"x"}}]})"},
+            "dev");
+  ASSERT_TRUE(p.problems.empty()) << ToString(p.problems[0]);
+  ASSERT_EQ(p.objects.size(), 3u);
+  EXPECT_EQ(p.objects[0].id, (ObjectId{"Pod", "dev", "a"}));
+  EXPECT_EQ(nlohmann::json::parse(p.objects[0].json)["metadata"]["namespace"], "dev");
+  EXPECT_EQ(p.objects[1].id, (ObjectId{"Node", "", "n"}));
+  EXPECT_EQ(p.objects[2].id, (ObjectId{"Pod", "x", "b"}));
+  EXPECT_EQ(p.objects[2].document, 1u);
+  EXPECT_EQ(nlohmann::json::parse(p.objects[2].json)["kind"], "Pod");
+}
+
+TEST(ObjectsTest, EveryProblemIsCollectedAndNamed) {
+  const auto p =
+      Parse({kNamespace,
+             R"({"apiVersion":"networking.k8s.io/v1","kind":"NetworkPolicy","metadata":{"name":"web"},
+                            "spec":{"podSelector":{},"ingress":[{"from":[{"ipBlock":{"cidr":"10.0.0.0/99"}}]}]}})",
+             R"({"apiVersion":"v1","kind":"Pod","metadata":{"name":"Bad_Name"}})", "{"},
+            "dev");
+  ASSERT_EQ(p.problems.size(), 3u);
+  EXPECT_EQ(p.problems[0].document, 1u);
+  EXPECT_EQ(p.problems[0].id, (ObjectId{"NetworkPolicy", "dev", "web"}));
+  EXPECT_EQ(p.problems[0].field, "spec.ingress[0].from[0].ipBlock.cidr");
+  EXPECT_NE(p.problems[0].message.find("10.0.0.0/99"), std::string::npos);
+  EXPECT_EQ(p.problems[1].field, "metadata.name");
+  EXPECT_EQ(p.problems[2].document, 3u);
+}
+
+TEST(ObjectsTest, OtherKindsAndVersionsAreRefused) {
+  EXPECT_NE(Problem(R"({"apiVersion":"apps/v1","kind":"Deployment","metadata":{"name":"d"}})")
+                .find("kind: podwire takes"),
+            std::string::npos);
+  EXPECT_NE(
+      Problem(R"({"apiVersion":"v2","kind":"Pod","metadata":{"name":"d"}})").find("apiVersion: expected v1"),
+      std::string::npos);
+  EXPECT_NE(Problem(R"({"kind":"Pod","metadata":{"name":"d"}})").find("apiVersion"), std::string::npos);
+  EXPECT_NE(Problem(R"({"apiVersion":"v1","kind":"pods","metadata":{"name":"d"}})").find("kind"),
+            std::string::npos);
+  EXPECT_NE(Problem(R"({"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"other"},"data":{}})")
+                .find("kube-flannel-cfg"),
+            std::string::npos);
+  EXPECT_NE(Problem(R"({"apiVersion":"v1","kind":"DeploymentList","items":[]})").find("DeploymentList"),
+            std::string::npos);
+  EXPECT_NE(Problem(R"({"apiVersion":"v1","kind":"List","items":{}})").find("items: expected an array"),
+            std::string::npos);
+  EXPECT_NE(Problem("[]").find("expected an object"), std::string::npos);
+  EXPECT_NE(Problem(R"({"metadata":5})").find("kind: missing"), std::string::npos);
+  EXPECT_NE(Problem(R"({"apiVersion":"v1","kind":"Pod","metadata":[]})"), "none");
+}
+
+TEST(ObjectsTest, KubectlsNamesOfKinds) {
+  EXPECT_EQ(CanonicalKind("po"), "Pod");
+  EXPECT_EQ(CanonicalKind("NetPol"), "NetworkPolicy");
+  EXPECT_EQ(CanonicalKind("networkpolicies"), "NetworkPolicy");
+  EXPECT_EQ(CanonicalKind("ns"), "Namespace");
+  EXPECT_EQ(CanonicalKind("cm"), "ConfigMap");
+  EXPECT_FALSE(CanonicalKind(""));
+  EXPECT_FALSE(CanonicalKind("svc"));
+  EXPECT_TRUE(IsNamespaced("Pod"));
+  EXPECT_FALSE(IsNamespaced("Node"));
+}
+
+}  // namespace
+}  // namespace podwire
