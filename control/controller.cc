@@ -98,6 +98,9 @@ absl::StatusOr<IpPrefix> Controller::PlanOwnSubnet(DesiredState::PlannedSubnets&
                  "file",
                  d.node());
   }
+  if (!d.network()->v4) {
+    return Error(absl::StatusCode::kFailedPrecondition, "the network has IPv4 disabled: this version needs it");
+  }
   std::vector<std::string> wanted{d.node()};
   for (const auto& [name, node] : d.nodes()) wanted.push_back(name);
   ASSIGN_OR_RETURN(planned, PlanSubnets(d.nodes(), wanted, *d.network(), d.planned_subnets()));

@@ -1,0 +1,265 @@
+#include "control/attacher.h"
+
+#include <atomic>
+#include <set>
+#include <thread>
+
+#include <gtest/gtest.h>
+
+#include "fake_port.h"
+#include "net/status.h"
+#include "temp_dir.h"
+
+namespace podwire {
+namespace {
+
+constexpr const char* kNetns = "/proc/self/ns/net";
+
+/// A controller over a switch that only remembers its tables, and a machine that only remembers its ports.
+class TestNode {
+ public:
+  explicit TestNode(const std::string& dir) : store_(*Store::Open(dir + "/state.db")) {
+    config_.node = "node-a";
+    config_.state_dir = dir;
+    config_.network = ParseNetConfText(R"({"Network":"10.244.0.0/16","Backend":{"Type":"host-gw"}})").value();
+    auto first = std::make_unique<Tables>();
+    first->policy = std::make_shared<const CompiledPolicy>(Compile({}, {}));
+    tables_ = std::move(first);
+    controller_ = std::make_unique<Controller>(config_, DesiredState(config_.node, config_.network),
+                                               Engine{.publish =
+                                                          [this](std::unique_ptr<Tables> t) {
+                                                            const std::lock_guard lock(mutex_);
+                                                            tables_ = std::move(t);
+                                                            return tables_;
+                                                          },
+                                                      .tables =
+                                                          [this] {
+                                                            const std::lock_guard lock(mutex_);
+                                                            return tables_;
+                                                          },
+                                                      .forget_endpoint = [this](EndpointId) { ++forgotten; }},
+                                               *store_);
+    EXPECT_TRUE(controller_->Load().ok());
+    attacher_ = std::make_unique<Attacher>(
+        *controller_,
+        PodWiring{.create_port = [this](const PortConfig& c) -> absl::StatusOr<std::unique_ptr<Port>> {
+                    const std::lock_guard lock(mutex_);
+                    if (fail_port) return absl::InternalError("no device");
+                    return std::make_unique<FakePort>(c, &ports);
+                  },
+                  .set_up =
+                      [this](const PodInterface& pod) {
+                        // Policy first: the endpoint is in the tables before its interface is up.
+                        const auto t = controller_->tables();
+                        EXPECT_NE(t->EndpointOf(pod.addresses.at(0).address), nullptr);
+                        return fail_set_up ? absl::InternalError("no link") : absl::OkStatus();
+                      },
+                  .check = [](const PodInterface&) { return absl::OkStatus(); },
+                  .remove =
+                      [this](const std::string&, const std::string&) {
+                        ++removed;
+                        return fail_remove ? absl::InternalError("busy") : absl::OkStatus();
+                      }});
+  }
+  ~TestNode() { controller_->ReleasePorts(); }
+
+  AttachSpec Spec(const std::string& container) const {
+    return {.key = {container, "eth0"},
+            .netns = kNetns,
+            .network = "podwire",
+            .pod = {"dev", "pod-" + container}};
+  }
+  Attacher& attacher() { return *attacher_; }
+  Controller& controller() { return *controller_; }
+  Store& store() { return *store_; }
+  size_t attachments() const {
+    return controller_->Read([](const ControlState& s) { return s.desired.attachments().size(); });
+  }
+
+  PortLog ports;
+  std::atomic<bool> fail_port{false}, fail_set_up{false}, fail_remove{false};
+  std::atomic<int> forgotten{0}, removed{0};
+
+ private:
+  Config config_;
+  std::unique_ptr<Store> store_;
+  std::mutex mutex_;
+  std::shared_ptr<const Tables> tables_;
+  std::unique_ptr<Controller> controller_;
+  std::unique_ptr<Attacher> attacher_;
+};
+
+class AttacherTest : public testing::Test {
+ protected:
+  TempDir dir_;
+};
+
+TEST_F(AttacherTest, AttachCheckDetach) {
+  TestNode node(dir_.path());
+  const auto a = node.attacher().Attach(node.Spec("c1"));
+  ASSERT_TRUE(a.ok()) << Message(a.status());
+  EXPECT_EQ(ToString(a->record.addresses.at(0)), "10.244.1.2/24");
+  EXPECT_EQ(ToString(a->record.gateways.at(0)), "10.244.1.1");
+  EXPECT_EQ(a->record.mtu, 1500);
+  EXPECT_TRUE(node.attacher().Check({"c1", "eth0"}, kNetns, a->record.addresses).ok());
+  EXPECT_EQ(node.attacher().Check({"c1", "eth0"}, "/other", {}).code(),
+            absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(node.attacher().Check({"c1", "eth0"}, "", {*ParseInterfaceAddress("10.9.9.9/24")}).code(),
+            absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(node.attacher().Check({"c2", "eth0"}, "", {}).code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(node.attacher().Attach(node.Spec("c1")).status().code(), absl::StatusCode::kAlreadyExists);
+  EXPECT_EQ(node.ports.open.size(), 1u) << "the duplicate made no second port";
+  EXPECT_TRUE(*node.attacher().Detach({"c1", "eth0"}));
+  EXPECT_FALSE(*node.attacher().Detach({"c1", "eth0"}));
+  EXPECT_TRUE(node.ports.open.empty());
+  EXPECT_EQ(node.ports.destroyed.size(), 1u);
+  EXPECT_EQ(node.forgotten, 1);
+  EXPECT_EQ(node.attachments(), 0u);
+  EXPECT_TRUE(node.store().LoadAttachments()->empty());
+  EXPECT_EQ(node.controller().tables()->EndpointOf(*ParseIp("10.244.1.2")), nullptr);
+}
+
+TEST_F(AttacherTest, AFailedAttachLeavesNothing) {
+  TestNode node(dir_.path());
+  node.fail_port = true;
+  EXPECT_FALSE(node.attacher().Attach(node.Spec("c1")).ok());
+  EXPECT_EQ(node.removed, 0) << "an interface that was there before is not ours to remove";
+  node.fail_port = false;
+  node.fail_set_up = true;
+  EXPECT_FALSE(node.attacher().Attach(node.Spec("c1")).ok());
+  EXPECT_EQ(node.removed, 1);
+  EXPECT_TRUE(node.ports.open.empty());
+  EXPECT_EQ(node.attachments(), 0u);
+  EXPECT_TRUE(node.store().LoadAttachments()->empty());
+  EXPECT_EQ(node.controller().tables()->EndpointOf(*ParseIp("10.244.1.2")), nullptr);
+  node.fail_set_up = false;
+  EXPECT_TRUE(node.attacher().Attach(node.Spec("c1")).ok());
+  EXPECT_EQ(node.controller().Read([](const ControlState& s) { return s.slots.size(); }), 1u)
+      << "slots came back";
+}
+
+TEST_F(AttacherTest, BadRequestsAreNamed) {
+  TestNode node(dir_.path());
+  AttachSpec spec = node.Spec("");
+  EXPECT_EQ(node.attacher().Attach(spec).status().code(), absl::StatusCode::kInvalidArgument);
+  spec = node.Spec("c/../x");
+  EXPECT_EQ(node.attacher().Attach(spec).status().code(), absl::StatusCode::kInvalidArgument);
+  spec = node.Spec("c1");
+  spec.key.ifname = "a/b";
+  EXPECT_EQ(node.attacher().Attach(spec).status().code(), absl::StatusCode::kInvalidArgument);
+  spec = node.Spec("c1");
+  spec.netns = "";
+  EXPECT_EQ(node.attacher().Attach(spec).status().code(), absl::StatusCode::kInvalidArgument);
+  spec = node.Spec("c1");
+  spec.mtu = 100;
+  EXPECT_EQ(node.attacher().Attach(spec).status().code(), absl::StatusCode::kInvalidArgument);
+}
+
+TEST_F(AttacherTest, DelegatedAddressesAreConflictChecked) {
+  TestNode node(dir_.path());
+  AttachSpec spec = node.Spec("c1");
+  spec.addresses = {*ParseInterfaceAddress("10.22.0.7/16")};
+  const auto a = node.attacher().Attach(spec);
+  ASSERT_TRUE(a.ok()) << Message(a.status());
+  EXPECT_TRUE(a->record.delegated_ipam);
+  EXPECT_EQ(ToString(a->record.gateways.at(0)), "10.22.0.1");
+  AttachSpec again = node.Spec("c2");
+  again.addresses = spec.addresses;
+  EXPECT_EQ(node.attacher().Attach(again).status().code(), absl::StatusCode::kAlreadyExists);
+  again.addresses = {*ParseInterfaceAddress("10.22.0.1/16")};
+  EXPECT_EQ(node.attacher().Attach(again).status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_TRUE(*node.attacher().Detach({"c1", "eth0"}));
+  again.addresses = spec.addresses;
+  EXPECT_TRUE(node.attacher().Attach(again).ok());
+}
+
+TEST_F(AttacherTest, AHundredAtOnceHaveAHundredAddresses) {
+  TestNode node(dir_.path());
+  std::mutex mutex;
+  std::set<std::string> addresses;
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 100; ++i) {
+    threads.emplace_back([&, i] {
+      const auto a = node.attacher().Attach(node.Spec("c" + std::to_string(i)));
+      ASSERT_TRUE(a.ok()) << Message(a.status());
+      const std::lock_guard lock(mutex);
+      addresses.insert(ToString(a->record.addresses.at(0)));
+    });
+  }
+  for (std::thread& t : threads) t.join();
+  EXPECT_EQ(addresses.size(), 100u);
+  const auto collected = node.attacher().Collect("podwire", {{"c7", "eth0"}});
+  ASSERT_TRUE(collected.ok());
+  EXPECT_EQ(collected->size(), 99u);
+  EXPECT_EQ(node.attachments(), 1u);
+  EXPECT_TRUE(node.attacher().Collect("another", {})->empty());
+}
+
+TEST_F(AttacherTest, ARemovalThatFailsCanBeRetried) {
+  TestNode node(dir_.path());
+  ASSERT_TRUE(node.attacher().Attach(node.Spec("c1")).ok());
+  node.fail_remove = true;
+  EXPECT_FALSE(node.attacher().Detach({"c1", "eth0"}).ok());
+  EXPECT_EQ(node.store().LoadAttachments()->size(), 1u) << "its address is not given out meanwhile";
+  node.fail_remove = false;
+  EXPECT_TRUE(*node.attacher().Detach({"c1", "eth0"}));
+  EXPECT_EQ(node.attachments(), 0u);
+}
+
+TEST_F(AttacherTest, ARestartTakesUpWhatWasAnsweredAndUndoesTheRest) {
+  {
+    TestNode node(dir_.path());
+    for (const char* c : {"c1", "c2", "c3", "c4"}) ASSERT_TRUE(node.attacher().Attach(node.Spec(c)).ok());
+    ASSERT_TRUE(node.store().SetAttachmentState({"c2", "eth0"}, AttachState::kAdding).ok());
+    ASSERT_TRUE(node.store().SetAttachmentState({"c3", "eth0"}, AttachState::kDeleting).ok());
+    Attachment gone = node.store().LoadAttachments()->at(3);
+    ASSERT_TRUE(node.store().RemoveAttachment(gone.key).ok());
+    gone.netns = "/nonexistent/netns";
+    ASSERT_TRUE(node.store().AddAttachment(gone, {}).ok());
+  }
+  TestNode node(dir_.path());
+  ASSERT_TRUE(node.attacher().Recover().ok());
+  EXPECT_EQ(node.attachments(), 2u);
+  EXPECT_EQ(node.ports.open, (std::set<std::string>{"pod-c1-eth0"}));
+  EXPECT_NE(node.controller().tables()->EndpointOf(*ParseIp("10.244.1.2")), nullptr);
+  const LiveAttachment c4 = node.controller().Read([](const ControlState& s) {
+    return *s.desired.FindAttachment({"c4", "eth0"});
+  });
+  EXPECT_TRUE(c4.trouble.starts_with("gone: ")) << c4.trouble;
+  EXPECT_EQ(node.attacher().Check({"c4", "eth0"}, "", {}).code(), absl::StatusCode::kFailedPrecondition);
+  std::set<std::string> addresses;
+  for (int i = 0; i < 10; ++i) {
+    const auto a = node.attacher().Attach(node.Spec("n" + std::to_string(i)));
+    ASSERT_TRUE(a.ok());
+    addresses.insert(ToString(a->record.addresses.at(0).address));
+  }
+  EXPECT_FALSE(addresses.contains("10.244.1.2"));
+  EXPECT_FALSE(addresses.contains("10.244.1.5")) << "the lost pod's address is its own until it is detached";
+  EXPECT_TRUE(*node.attacher().Detach({"c4", "eth0"}));
+}
+
+TEST_F(AttacherTest, WithoutANetworkNothingIsReady) {
+  TempDir dir;
+  auto store = *Store::Open(dir.File("s.db"));
+  Config config;
+  config.node = "n";
+  config.state_dir = dir.path();
+  const auto tables = std::make_shared<const Tables>();
+  Controller controller(config, DesiredState("n", std::nullopt),
+                        {.publish = [&](std::unique_ptr<Tables>) { return tables; },
+                         .tables = [&] { return tables; },
+                         .forget_endpoint = [](EndpointId) {}},
+                        *store);
+  Attacher attacher(controller,
+                    {.create_port = [](const PortConfig&) -> absl::StatusOr<std::unique_ptr<Port>> {
+                      return absl::InternalError("x");
+                    }});
+  EXPECT_EQ(attacher.Ready().code(), absl::StatusCode::kUnavailable);
+  const auto a =
+      attacher.Attach({.key = {"c1", "eth0"}, .netns = kNetns, .network = "x", .pod = {"dev", "p"}});
+  EXPECT_EQ(a.status().code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_NE(Message(a.status()).find("kube-flannel-cfg"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace podwire

@@ -1,0 +1,177 @@
+#include "control/build_tables.h"
+
+#include <gtest/gtest.h>
+
+#include "fake_port.h"
+#include "net/status.h"
+#include "switch/decide.h"
+
+namespace podwire {
+namespace {
+
+ParsedObject One(const std::string& json) {
+  const std::vector<std::string> documents{json};
+  ParsedObjects parsed = ParseObjects(documents, "default");
+  EXPECT_TRUE(parsed.problems.empty()) << (parsed.problems.empty() ? "" : ToString(parsed.problems[0]));
+  return parsed.objects.at(0);
+}
+
+std::string NodeJson(const std::string& name, const std::string& cidr, const std::string& ip,
+                     const std::string& mac) {
+  return R"({"apiVersion":"v1","kind":"Node","metadata":{"name":")" + name + R"(","annotations":{
+    "flannel.alpha.coreos.com/backend-type":"vxlan","flannel.alpha.coreos.com/public-ip":")" +
+         ip + R"(","flannel.alpha.coreos.com/backend-data":"{\"VNI\":1,\"VtepMAC\":\")" + mac +
+         R"(\"}"}},"spec":{"podCIDR":")" + cidr + R"("}})";
+}
+
+std::string DenyAll(const std::string& ns) {
+  return R"({"apiVersion":"networking.k8s.io/v1","kind":"NetworkPolicy","metadata":{"name":"deny","namespace":")" +
+         ns + R"("},"spec":{"podSelector":{},"policyTypes":["Ingress"]}})";
+}
+
+class BuildTablesTest : public testing::Test {
+ protected:
+  BuildTablesTest()
+      : state_("node-a",
+               ParseNetConfText(R"({"Network":"10.244.0.0/16","Backend":{"Type":"vxlan"}})").value()) {
+    state_.Put(One(NodeJson("node-a", "10.244.1.0/24", "192.0.2.1", "02:00:00:00:00:aa")));
+    ports_.push_back({&uplink_, PortRole::kUnderlay, "uplink", uplink_.mac(), 1500});
+    underlay_.port = "uplink";
+    underlay_.address = *ParseInterfaceAddress("192.0.2.1/24");
+  }
+
+  void Attach(const std::string& ns, const std::string& pod, const std::string& address, uint32_t slot) {
+    LiveAttachment a;
+    a.record.key = {"c-" + pod, "eth0"};
+    a.record.pod = {ns, pod};
+    a.record.addresses = {*ParseInterfaceAddress(address)};
+    a.record.gateways = {*ParseIp("10.244.1.1")};
+    a.record.mac = DeriveMac(pod);
+    a.record.mtu = 1450;
+    a.slot = EndpointId(slot);
+    a.port = PortId(static_cast<uint16_t>(ports_.size()));
+    ports_.push_back({&pod_port_, PortRole::kPod, "pod-" + pod, {}, 1450});
+    state_.PutAttachment(a);
+  }
+
+  const Tables& Build() {
+    auto policy = std::make_shared<const CompiledPolicy>(Compile(state_.model(), state_.LocalPods()));
+    TablesResult r = BuildTables({state_, ports_, &underlay_, policy, *tables_});
+    warnings_ = r.warnings;
+    tables_ = std::move(r.tables);
+    return *tables_;
+  }
+
+  DesiredState state_;
+  FakePort uplink_{PortConfig{.name = "uplink"}};
+  FakePort pod_port_{PortConfig{.name = "pod"}};
+  std::vector<PortView> ports_;
+  UnderlayConfig underlay_;
+  std::unique_ptr<Tables> tables_ = std::make_unique<Tables>();
+  std::vector<std::string> warnings_;
+};
+
+TEST_F(BuildTablesTest, LocalNodeAndPeers) {
+  state_.Put(One(NodeJson("node-b", "10.244.2.0/24", "192.0.2.2", "02:00:00:00:00:bb")));
+  Attach("dev", "web", "10.244.1.7/24", 0);
+  const Tables& t = Build();
+  EXPECT_EQ(t.local.underlay_port, PortId(0));
+  EXPECT_EQ(ToString(t.local.vtep_mac), "02:00:00:00:00:aa") << "as the Node object announces it";
+  EXPECT_EQ(t.local.pod_mtu, 1450);
+  EXPECT_TRUE(t.local.tunnel_enabled);
+  EXPECT_EQ(t.local.tunnel_port_be, __builtin_bswap16(8472));
+  ASSERT_EQ(t.local.gateways.size(), 1u);
+  EXPECT_EQ(ToString(t.local.gateways[0]), "10.244.1.1");
+  EXPECT_TRUE(t.vteps.contains(*ParseIp("192.0.2.2")));
+
+  const Endpoint* web = t.EndpointOf(*ParseIp("10.244.1.7"));
+  ASSERT_NE(web, nullptr);
+  EXPECT_EQ(t.ports[web->port.value()].peer_mac, DeriveMac("web"));
+  EXPECT_EQ(t.ports[web->port.value()].own_mac, GatewayMac("node-a"));
+  EXPECT_EQ(t.adjacencies[web->adjacency.value()].endpoint, web->id);
+
+  const Headers to_peer{.src = *ParseIp("10.244.1.7"),
+                        .dst = *ParseIp("10.244.2.9"),
+                        .proto = 6,
+                        .dst_port = 80,
+                        .in_port = web->port};
+  const Decision d = Decide(t, to_peer);
+  EXPECT_EQ(d.action, Action::kForward);
+  const NextHop& hop = t.adjacencies[d.forwarding.next_hop.value()].hop;
+  EXPECT_EQ(hop.kind, NextHop::Kind::kVxlan);
+  EXPECT_EQ(ToString(hop.remote), "192.0.2.2");
+  Headers nowhere = to_peer;
+  nowhere.dst = *ParseIp("10.244.1.200");
+  EXPECT_EQ(Decide(t, nowhere).reason, DropReason::kNoRoute) << "our own subnet, no such pod";
+  EXPECT_TRUE(warnings_.empty());
+}
+
+TEST_F(BuildTablesTest, VersionsCountUpExactlyWhenVerdictsMayChange) {
+  Attach("dev", "web", "10.244.1.7/24", 0);
+  Attach("prod", "db", "10.244.1.8/24", 1);
+  Build();
+  const uint32_t web = tables_->endpoints[0].version, db = tables_->endpoints[1].version;
+  EXPECT_NE(web, 0u);
+  Build();
+  EXPECT_EQ(tables_->endpoints[0].version, web) << "nothing changed";
+  state_.Put(One(NodeJson("node-b", "10.244.2.0/24", "192.0.2.2", "02:00:00:00:00:bb")));
+  Build();
+  EXPECT_EQ(tables_->endpoints[0].version, web) << "a route is no policy";
+  state_.Put(One(DenyAll("dev")));
+  Build();
+  EXPECT_EQ(tables_->endpoints[0].version, web + 1);
+  EXPECT_EQ(tables_->endpoints[1].version, db) << "another namespace's policy";
+  state_.Remove({"NetworkPolicy", "dev", "deny"});
+  Build();
+  EXPECT_EQ(tables_->endpoints[0].version, web + 2);
+}
+
+TEST_F(BuildTablesTest, ASlotsNextOwnerHasAnotherVersion) {
+  Attach("dev", "web", "10.244.1.7/24", 0);
+  Build();
+  const uint32_t before = tables_->endpoints[0].version;
+  state_.RemoveAttachment({"c-web", "eth0"});
+  Build();
+  EXPECT_FALSE(tables_->endpoints[0].in_use());
+  EXPECT_EQ(tables_->EndpointOf(*ParseIp("10.244.1.7")), nullptr);
+  Attach("dev", "web", "10.244.1.7/24", 0);
+  Build();
+  EXPECT_GT(tables_->endpoints[0].version, before) << "even when it looks the same";
+}
+
+TEST_F(BuildTablesTest, PolicyIsInTheTables) {
+  Attach("dev", "web", "10.244.1.7/24", 0);
+  Attach("prod", "db", "10.244.1.8/24", 1);
+  const auto decide = [&] {
+    const Headers h{.src = *ParseIp("10.244.1.8"),
+                    .dst = *ParseIp("10.244.1.7"),
+                    .proto = 6,
+                    .dst_port = 80,
+                    .in_port = tables_->endpoints[1].port};
+    return Decide(*tables_, h).action;
+  };
+  Build();
+  EXPECT_EQ(decide(), Action::kDeliver);
+  state_.Put(One(DenyAll("dev")));
+  Build();
+  EXPECT_EQ(decide(), Action::kDrop);
+}
+
+TEST_F(BuildTablesTest, WarnsOfAnotherPublicIp) {
+  state_.Put(One(NodeJson("node-a", "10.244.1.0/24", "192.0.2.77", "02:00:00:00:00:aa")));
+  Build();
+  ASSERT_EQ(warnings_.size(), 1u);
+  EXPECT_NE(warnings_[0].find("192.0.2.77"), std::string::npos);
+}
+
+TEST_F(BuildTablesTest, AloneWithoutUnderlayOrNetwork) {
+  DesiredState alone("node-x", std::nullopt);
+  const auto policy = std::make_shared<const CompiledPolicy>(Compile(alone.model(), {}));
+  const TablesResult r = BuildTables({alone, {}, nullptr, policy, Tables()});
+  EXPECT_EQ(r.tables->local.pod_mtu, 1500);
+  EXPECT_FALSE(r.tables->local.tunnel_enabled);
+  EXPECT_TRUE(r.tables->local.gateways.empty());
+}
+
+}  // namespace
+}  // namespace podwire
