@@ -155,14 +155,15 @@ absl::StatusOr<Exit> Delete(Session& session, const DeleteOptions& options) {
 /// Delete takes -f, or a kind and names: which, CLI11 cannot say by itself.
 void CheckDeletion(const DeleteOptions& options) {
   if (options.files.empty() && options.kind.empty())
-    throw CLI::RequiredError("delete: -f FILE, or KIND NAME");
+    throw CLI::ValidationError("delete", "needs -f FILE, or KIND NAME");
   if (!options.files.empty() && !options.kind.empty())
-    throw CLI::ExtrasError({"delete takes -f FILE or KIND NAME, not both"});
+    throw CLI::ValidationError("delete", "takes -f FILE or KIND NAME, not both");
   if (options.kind.empty()) return;
   const KindInfo* info = FindKind(options.kind);
   if (info == nullptr || !info->object)
     throw CLI::ValidationError("KIND", fmt::format("\"{}\" is no kind of object", options.kind));
-  if (options.names.empty()) throw CLI::RequiredError("delete KIND: NAME");
+  if (options.names.empty())
+    throw CLI::ValidationError("delete", fmt::format("which of the {}? NAME is missing", info->plural));
 }
 
 }  // namespace

@@ -108,8 +108,8 @@ void AddExplainCommand(CLI::App& app, Context& context) {
   explain->callback([&context, options] {
     TakePort(*options);
     if (HasPorts(options->protocol) && options->port == 0) {
-      throw CLI::RequiredError(
-          fmt::format("{} needs a port: --to {}:PORT or --port", options->protocol, options->to));
+      throw CLI::ValidationError(
+          "--to", fmt::format("{} needs a port: --to {}:PORT, or --port", options->protocol, options->to));
     }
     context.run = [options](Session& session) { return Explain(session, *options); };
   });

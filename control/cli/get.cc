@@ -175,8 +175,8 @@ void AddGetCommand(CLI::App& app, Context& context) {
   get->callback([&context, options] {
     const KindInfo& info = *FindKind(options->kind);
     if (!options->name.empty() && (info.plural == "flows" || info.plural == "connections")) {
-      throw CLI::ExtrasError(
-          {fmt::format("{} have no names; `podwire {}` has filters", info.plural, info.plural)});
+      throw CLI::ValidationError("NAME",
+                                 fmt::format("{0} have no names; `podwire {0}` has filters", info.plural));
     }
     context.run = [options](Session& session) { return Get(session, *options); };
   });

@@ -24,11 +24,12 @@ void AddGlobalOptions(CLI::App& app, Options& options) {
       ->check(ValidateServer)
       ->type_name("ADDRESS")
       ->capture_default_str();
-  const std::map<std::string, Format> formats{
+  static const std::map<std::string, Format> formats{
       {"table", Format::kTable}, {"wide", Format::kWide}, {"json", Format::kJson}, {"name", Format::kName}};
-  app.add_option("-o,--output", options.format, "table (default), wide, json or name")
-      ->transform(CLI::Transformer(formats).description(""))
-      ->check(CLI::IsMember(formats).description(""))
+  app.add_option_function<std::string>(
+         "-o,--output", [&options](const std::string& name) { options.format = formats.at(name); },
+         "table (default), wide, json or name")
+      ->check(CLI::IsMember({"table", "wide", "json", "name"}).description(""))
       ->type_name("FORMAT");
   app.add_option("--timeout", options.timeout_seconds, "Seconds to wait for an answer")
       ->check(CLI::Range(0.1, 3600.0).description(""))
