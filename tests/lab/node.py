@@ -1,0 +1,173 @@
+import json
+import os
+import signal
+import subprocess
+import time
+
+from .lab import wait_for
+from .pod import Pod
+from .run import LabError, in_ns, sh
+
+
+class Node:
+    """A podwire node: a namespace with an uplink whose address is podwired's, and pods attached by podwire-cni."""
+
+    def __init__(self, lab, name, subnet="a", host=1, pod_cidr=None, cni_version="1.0.0", **config):
+        self.lab, self.name, self.pod_cidr = lab, name, pod_cidr
+        self.ns = lab.add_ns(name)
+        gateway = lab.plug(self.ns, subnet, name)
+        self.address = gateway.rsplit(".", 1)[0] + f".{host}"
+        self.dir = os.path.join(lab.dir, name)
+        os.makedirs(self.dir)
+        self.socket = os.path.join(self.dir, "podwired.sock")
+        self.log = os.path.join(self.dir, "podwired.log")
+        self.config_path = os.path.join(self.dir, "podwired.json")
+        self.vtep_mac = "02:70:77:%02x:%02x:%02x" % tuple(int(x) for x in self.address.split(".")[1:])
+        self.config = {
+            "node": name, "stateDir": os.path.join(self.dir, "state"), "listen": f"unix://{self.socket}",
+            "lcores": {"workers": [1], "control": 0}, "memoryMb": 256, "connections": 65536,
+            "ports": [{"name": "uplink", "kind": "netdev", "interface": "eth0"}],
+            "underlay": {"port": "uplink", "address": f"{self.address}/24", "gateway": gateway}, **config}
+        self.cni_version = cni_version
+        self.process = None
+        self.pods = {}
+        lab.nodes.append(self)
+
+    # podwired
+    def start(self, wait=True):
+        with open(self.config_path, "w") as f:
+            json.dump(self.config, f, indent=1)
+        self.process = self.lab.spawn([self.lab.program("podwired"), "--config", self.config_path], ns=self.ns, log=self.log)
+        if wait:
+            self.wait_up()
+        return self
+
+    def wait_up(self, timeout=20):
+        def up():
+            if self.process.poll() is not None:
+                raise LabError(f"podwired on {self.name} ended with {self.process.returncode}:\n{self.log_tail()}")
+            return self.cli("status", check=False).returncode == 0
+        wait_for(up, timeout, what=f"podwired on {self.name}")
+
+    def log_tail(self, size=3000):
+        return open(self.log, errors="replace").read()[-size:]
+
+    def stop(self):
+        """SIGTERM; returns (exit status, seconds)."""
+        begin = time.monotonic()
+        status = self.lab.end(self.process, signal.SIGTERM, timeout=10)
+        return status, time.monotonic() - begin
+
+    def kill(self):
+        self.lab.end(self.process, signal.SIGKILL)
+
+    # podwire
+    def cli(self, *words, check=True, stdin=None, timeout=60):
+        return sh([self.lab.program("podwire"), "--server", f"unix://{self.socket}", *words], check=check, stdin=stdin,
+                  timeout=timeout)
+
+    def json(self, *words):
+        return json.loads(self.cli(*words, "-o", "json").stdout)
+
+    def apply(self, *documents, namespace=None):
+        """Files, or objects as dictionaries."""
+        where = ["-n", namespace] if namespace else []
+        for d in documents:
+            if isinstance(d, str):
+                self.cli("apply", *where, "-f", d)
+            else:
+                self.cli("apply", *where, "-f", "-", stdin=json.dumps(d))
+
+    def delete(self, *documents, namespace=None):
+        where = ["-n", namespace] if namespace else []
+        for d in documents:
+            if isinstance(d, str):
+                self.cli("delete", *where, "-f", d)
+            else:
+                self.cli("delete", *where, "-f", "-", stdin=json.dumps(d))
+
+    def node_object(self, backend="vxlan"):
+        """This node as flannel would announce it."""
+        data = json.dumps({"VNI": 1, "VtepMAC": self.vtep_mac}) if backend == "vxlan" else "null"
+        prefix = "flannel.alpha.coreos.com/"
+        return {"apiVersion": "v1", "kind": "Node",
+                "metadata": {"name": self.name, "annotations": {
+                    prefix + "backend-type": backend, prefix + "backend-data": data, prefix + "public-ip": self.address,
+                    prefix + "kube-subnet-manager": "true"}},
+                "spec": {"podCIDR": self.pod_cidr}}
+
+    # CNI
+    def cni(self, command, pod_ns, container, ifname="eth0", config=None, args="", check=True, timeout=60, **extra):
+        """Runs podwire-cni as a runtime does; returns (exit status, parsed stdout or None)."""
+        conf = {"cniVersion": self.cni_version, "name": "podwire", "type": "podwire", "server": f"unix://{self.socket}",
+                **(config or {})}
+        env = {"PATH": os.environ["PATH"], "CNI_COMMAND": command, "CNI_CONTAINERID": container, "CNI_IFNAME": ifname,
+               "CNI_NETNS": f"/run/netns/{pod_ns}" if pod_ns else "", "CNI_ARGS": args,
+               "CNI_PATH": f"{self.lab.build}:/usr/lib/cni", **extra}
+        done = subprocess.run([self.lab.program("podwire-cni")], input=json.dumps(conf), text=True, capture_output=True, env=env,
+                              timeout=timeout)
+        result = json.loads(done.stdout) if done.stdout.strip() else None
+        if check and done.returncode:
+            raise LabError(f"CNI {command} of {container} on {self.name}: {done.stdout}{done.stderr}")
+        return done.returncode, result
+
+    def attach(self, name, namespace="default", labels=None, ports=None, config=None):
+        """A pod by CNI ADD; with labels or ports its manifest is applied first."""
+        pod = Pod(self.lab, name, self.lab.add_ns(f"{self.name}-{name}"))
+        if labels or ports:
+            self.apply(self.pod_object(name, labels or {}, ports or []), namespace=namespace)
+        args = f"IgnoreUnknown=1;K8S_POD_NAMESPACE={namespace};K8S_POD_NAME={name};K8S_POD_INFRA_CONTAINER_ID=c-{name}"
+        _, pod.result = self.cni("ADD", pod.ns, f"c-{name}", args=args, config=config)
+        pod.address = pod.result["ips"][0]["address"].split("/")[0]
+        pod.node = self
+        self.pods[name] = pod
+        return pod
+
+    def detach(self, pod):
+        self.cni("DEL", pod.ns, f"c-{pod.name}", config={"prevResult": pod.result})
+        self.pods.pop(pod.name, None)
+        self.lab.delete_ns(pod.ns)
+
+    def pod_object(self, name, labels, ports=(), node=None, address=None):
+        return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": labels},
+                "spec": {"nodeName": node or self.name, "containers": [{"name": "c", "ports": list(ports)}]},
+                **({"status": {"podIP": address, "podIPs": [{"ip": address}]}} if address else {})}
+
+    # the books
+    def counters(self):
+        return self.json("counters")
+
+    def books(self, timeout=10):
+        """Waits for a quiet moment in which received + generated = sent + dropped + consumed + queued; returns the
+        counters. LabError with the difference if there is none."""
+        last = {}
+
+        def balanced():
+            nonlocal last
+            last = {k: int(v) for k, v in self.counters().items() if k != "counters"}
+            return last["received"] + last["generated"] == last["sent"] + last["dropped"] + last["consumed"] + last["queued"]
+        try:
+            wait_for(balanced, timeout, step=0.2)
+        except LabError:
+            raise LabError(f"the books of {self.name} do not balance: {last}") from None
+        return last
+
+    def counter(self, name):
+        for c in self.counters()["counters"]:
+            if c["name"] == name:
+                return int(c["value"])
+        raise LabError(f"no counter {name} on {self.name}")
+
+    def drops(self, reason):
+        return self.counter(f"drop_{reason}")
+
+    def run(self, *command, check=True, timeout=60):
+        """A command in the node's own namespace."""
+        return sh(in_ns(self.ns, command), check=check, timeout=timeout)
+
+
+def announce(nodes, backend="vxlan", plain=()):
+    """Tells every podwire node of all nodes (a cluster's API server would), the plain ones included."""
+    everyone = {"apiVersion": "v1", "kind": "List", "items": [n.node_object(backend) for n in (*nodes, *plain)]}
+    for node in nodes:
+        node.apply(everyone)
