@@ -54,10 +54,15 @@ bool HasPorts(const std::string& protocol) {
   return protocol == "tcp" || protocol == "udp" || protocol == "sctp";
 }
 
+/// "web (10.244.1.2)", or the address alone when that is what the user gave.
+std::string End(const std::string& given, const std::string& address) {
+  return address.empty() || address == given ? given : fmt::format("{} ({})", given, address);
+}
+
 std::string ExplanationText(const v1::Explanation& e, const ExplainOptions& options) {
   const std::string port = options.port == 0 ? "" : fmt::format("/{}", options.port);
-  std::string text = fmt::format("{} -> {} {}{}: {}{}\n", e.src().empty() ? options.from : e.src(),
-                                 e.dst().empty() ? options.to : e.dst(), options.protocol, port, e.verdict(),
+  std::string text = fmt::format("{} -> {} {}{}: {}{}\n", End(options.from, e.src()),
+                                 End(options.to, e.dst()), options.protocol, port, e.verdict(),
                                  e.reason().empty() ? "" : fmt::format(" ({})", e.reason()));
   if (!e.summary().empty()) text += e.summary() + "\n";
   text += "\n";

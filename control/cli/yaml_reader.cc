@@ -98,6 +98,15 @@ Json Scalar(int line, const std::string& tag, const std::string& text) {
   throw DocumentFault(line, fmt::format("tag {} does not fit \"{}\"", tag, text));
 }
 
+/// yaml-cpp hands bytes on as they are; JSON has UTF-8 only.
+void CheckUtf8(int line, const std::string& text) {
+  try {
+    (void)Json(text).dump();
+  } catch (const Json::type_error&) {
+    throw DocumentFault(line, "not valid UTF-8");
+  }
+}
+
 /// yaml-cpp's events, passed on to a builder; keeps what anchors name.
 class YamlEvents : public YAML::EventHandler {
  public:
@@ -105,11 +114,15 @@ class YamlEvents : public YAML::EventHandler {
     builder_ = DocumentBuilder();
     anchors_.clear();
     start_ = Line(mark);
+    // yaml-cpp finds the same document again and again in some texts that are no YAML.
+    if (mark.pos == position_) throw DocumentFault(start_, "not valid YAML: unexpected text");
+    position_ = mark.pos;
   }
   void OnDocumentEnd() override {}
   void OnNull(const YAML::Mark& mark, YAML::anchor_t anchor) override { Put(mark, anchor, nullptr, "null"); }
   void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
                 const std::string& text) override {
+    CheckUtf8(Line(mark), text);
     if (builder_.WantsKey() && text == "<<" && tag == "?") return builder_.MergeKey(Line(mark));
     // A key is its text, whatever type it would have as a value.
     Put(mark, anchor, builder_.WantsKey() ? Json(text) : Scalar(Line(mark), tag, text), text);
@@ -165,6 +178,7 @@ class YamlEvents : public YAML::EventHandler {
   std::vector<YAML::anchor_t> open_anchors_;
   absl::flat_hash_map<YAML::anchor_t, Json> anchors_;
   int start_ = 1;
+  int position_ = -1;  // of the document's start, in characters
 };
 
 }  // namespace

@@ -313,6 +313,7 @@ TEST_F(Client, ExplainsExitStatusIsTheVerdict) {
   auto& explanation = fake_.state.explanation;
   explanation.set_verdict("denied");
   explanation.set_reason("policy_denied");
+  explanation.set_src("10.244.1.2");
   explanation.set_summary("prod/deny isolates prod/db");
   auto& step = *explanation.add_steps();
   step.set_stage("ingress policy");
@@ -322,7 +323,7 @@ TEST_F(Client, ExplainsExitStatusIsTheVerdict) {
   const Outcome denied = Run("explain --from web --to prod/db:5432");
   EXPECT_EQ(denied.exit_status, 1);
   EXPECT_EQ(denied.output,
-            "web -> prod/db tcp/5432: denied (policy_denied)\n"
+            "web (10.244.1.2) -> prod/db tcp/5432: denied (policy_denied)\n"
             "prod/deny isolates prod/db\n\n"
             "ingress policy   deny   no rule allows it\n"
             "                       - prod/deny has no rules\n");

@@ -118,8 +118,17 @@ TEST(Manifest, BadSyntaxNamesTheLine) {
   EXPECT_THAT(ErrorOf("{\"kind\": \"X\",\n \"a\": }"), HasSubstr("f.yaml:2: not valid JSON"));
   EXPECT_THAT(ErrorOf("{\"kind\": \"X\""), HasSubstr("not valid JSON"));
   EXPECT_THAT(ErrorOf("kind: X\n[a]: b"), HasSubstr("f.yaml:2: a map or list cannot be a key"));
+  EXPECT_THAT(ErrorOf(",:::ec: {c: [{p: 80}]}}\n- <<: *p\n  kind: N\n---\nkind: X\n"),
+              HasSubstr("not valid YAML"));
   EXPECT_THAT(ErrorOf("just words"), HasSubstr("f.yaml:1: not a Kubernetes object"));
   EXPECT_THAT(ErrorOf("metadata: {name: a}"), HasSubstr("f.yaml:1: kind: missing"));
+}
+
+TEST(Manifest, TextIsUtf8) {
+  EXPECT_EQ(ErrorOf("kind: X\na: \"\xff\""), "f.yaml:2: not valid UTF-8");
+  EXPECT_EQ(ErrorOf("kind: X\na\xc3: b"), "f.yaml:2: not valid UTF-8");
+  EXPECT_THAT(ErrorOf("{\"kind\": \"\xff\"}"), HasSubstr("f.yaml:1: not valid JSON"));
+  EXPECT_EQ(Parse("a: \xC3\xA9\nb: \"\\xe9\"")["a"], Parse("b: \"\\xe9\"")["b"]);
 }
 
 TEST(Manifest, ManyDocumentsWithTheirLines) {
