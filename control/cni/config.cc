@@ -110,6 +110,7 @@ absl::Status ReadLog(const Json& doc, NetConf& conf) {
     return Invalid("logLevel", "\"debug\", \"info\", \"warn\" or \"error\"", level);
   }
   conf.log_debug = level == "debug";
+  conf.log_successes = level == "debug" || level == "info";
   return absl::OkStatus();
 }
 

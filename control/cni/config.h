@@ -28,6 +28,7 @@ struct NetConf {
   std::string ipam_type;       // empty: podwired gives the address; else the plugin to delegate to
   std::string log_file;        // empty: no log
   bool log_debug = false;      // logLevel "debug": the configuration as well
+  bool log_successes = true;   // not with logLevel "warn" or "error"
   nlohmann::json dns;          // object, or null
   nlohmann::json prev_result;  // object, or null
   /// GC's list of what is in use; without one nothing may be collected.

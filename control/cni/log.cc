@@ -55,7 +55,8 @@ absl::StatusOr<std::string> CallLog::Done(absl::StatusOr<std::string> outcome) c
       fmt::format("command={} container={} ifname={} pod={}/{} ms={}", ToString(env_.command),
                   env_.container_id, env_.ifname, env_.pod_namespace, env_.pod_name, ms.count());
   if (outcome.ok()) {
-    Log(conf_, fmt::format("level=info {} result={}", call, outcome->empty() ? "ok" : *outcome));
+    if (conf_.log_successes)
+      Log(conf_, fmt::format("level=info {} result={}", call, outcome->empty() ? "ok" : *outcome));
   } else {
     Log(conf_,
         fmt::format("level=error {} error={}", call, Dump(ErrorJson(conf_.cni_version, outcome.status()))));

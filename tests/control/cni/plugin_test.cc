@@ -344,6 +344,7 @@ TEST_F(CniPlugin, LogsOneLineACall) {
   const json config = Config({{"logFile", log}});
   Run("ADD", config);
   Run("ADD", config);
+  Run("DEL", Config({{"logFile", log}, {"logLevel", "error"}}));
   std::ifstream file(log);
   std::string first, second, third;
   std::getline(file, first);
