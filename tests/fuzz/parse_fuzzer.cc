@@ -1,6 +1,7 @@
 // Random frames and offload claims on a pod's port and the underlay's: what Parse lets through must be safe
 // for the stages behind it, which check nothing again.
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <cstdio>
@@ -40,7 +41,7 @@ class TightMbuf {
     saved_addr_ = mbuf_.buf_addr;
     saved_len_ = mbuf_.buf_len;
     block_ = std::make_unique<uint8_t[]>(first.size());
-    std::memcpy(block_.get(), first.data(), first.size());
+    std::copy(first.begin(), first.end(), block_.get());
     mbuf_.buf_addr = block_.get();
     mbuf_.data_off = 0;
     mbuf_.buf_len = mbuf_.data_len = static_cast<uint16_t>(first.size());

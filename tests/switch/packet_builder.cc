@@ -97,7 +97,7 @@ MbufPtr ToMbuf(std::span<const uint8_t> bytes, size_t first_segment) {
     const auto len = static_cast<uint16_t>(part.size());
     char* data = len == part.size() ? rte_pktmbuf_append(m, len) : nullptr;
     if (data == nullptr) ADD_FAILURE() << part.size() << " bytes do not fit in an mbuf";
-    if (data != nullptr) std::memcpy(data, part.data(), len);
+    if (data != nullptr) std::copy(part.begin(), part.end(), reinterpret_cast<uint8_t*>(data));
     return m;
   };
   const size_t cut = std::min(first_segment, bytes.size());
