@@ -105,6 +105,7 @@ class Explainer {
  private:
   static std::string Names(const std::vector<const Pod*>& pods) {
     std::vector<std::string> names;
+    names.reserve(pods.size());
     for (const Pod* pod : pods) names.push_back(ToString(pod->key));
     return absl::StrJoin(names, ", ");
   }

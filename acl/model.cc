@@ -67,7 +67,7 @@ std::string ToString(const LabelRequirement& r) {
 std::string ToString(const LabelSelector& selector) {
   if (selector.empty()) return "everything";
   std::vector<std::string> parts;
-  for (const auto& [key, value] : selector.match_labels) parts.push_back(key + "=" + value);
+  for (const auto& [key, value] : selector.match_labels) parts.push_back(fmt::format("{}={}", key, value));
   for (const LabelRequirement& r : selector.expressions) parts.push_back(ToString(r));
   return absl::StrJoin(parts, ",");
 }
