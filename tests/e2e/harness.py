@@ -1,5 +1,6 @@
 """What every end-to-end test has in common: a lab, checks that say what they saw, the books and the leaks at the end."""
 import os
+import signal
 import sys
 import time
 import traceback
@@ -8,6 +9,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 from lab import Lab, LabError  # noqa: E402
 from lab.lab import ROOT  # noqa: E402
 
+DEADLINE = 280  # seconds; the lab is removed after it, which a kill by the test runner would not do
 MANIFESTS = os.path.join(ROOT, "tests/manifests")
 
 
@@ -38,11 +40,17 @@ class Checks:
         return self.check(good, f"refused with status {status}: {said[:220]}", None if good else f"status {done.returncode}, words {words}")
 
 
+def too_late(*_):
+    raise LabError(f"not done after {DEADLINE} s")
+
+
 def main(test):
     """Runs test(lab, checks) and ends the program: status 0 if every check passed, the books of every node balanced and
     nothing was left behind."""
     checks = Checks()
     lab = None
+    signal.signal(signal.SIGALRM, too_late)
+    signal.alarm(DEADLINE)
     try:
         lab = Lab()
         with lab:

@@ -15,7 +15,7 @@ def exchange(checks, ours, theirs, mtu):
         checks.equal(source.ping(target, size=mtu - 28, df=True), 3, f"{way}: pings of {mtu} bytes, DF")
         checks.equal(source.ping(target, size=5000), 3, f"{way}: pings of 5028 bytes in fragments")
         rate, stalls = source.iperf(target, SECONDS)
-        checks.check(rate > 0.05 and stalls == 0, f"{way}: iperf3, {SECONDS} s", f"{rate:.2f} Gbit/s, {stalls} stalls")
+        checks.check(rate > 0.01 and stalls == 0, f"{way}: iperf3, {SECONDS} s", f"{rate:.2f} Gbit/s, {stalls} stalls")
         target.listen(5300, "udp")
         checks.check(source.connects(target, 5300, "udp"), f"{way}: UDP is answered")
 

@@ -21,7 +21,7 @@ def both_ways(checks, a, b, mtu, seconds):
         checks.equal(source.ping(target, size=mtu - 28, df=True), 3, f"{way}: pings of {mtu} bytes, DF")
         checks.equal(source.ping(target, size=6000), 3, f"{way}: pings of 6028 bytes in fragments")
         rate, stalls = source.iperf(target, seconds)
-        checks.check(rate > 0.1 and stalls == 0, f"{way}: TCP", f"{rate:.2f} Gbit/s, {stalls} stalls")
+        checks.check(rate > 0.01 and stalls == 0, f"{way}: TCP", f"{rate:.2f} Gbit/s, {stalls} stalls")
         target.listen(5300, "udp")
         checks.check(source.connects(target, 5300, "udp"), f"{way}: UDP is answered")
 

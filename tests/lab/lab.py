@@ -125,6 +125,7 @@ class Lab:
             if self.dir in text:
                 left.append(f"process {text.strip()}")
         left += [f"mount {line.split()[1]}" for line in open("/proc/mounts") if self.tag in line or self.dir in line]
+        left += [f"DPDK's files {path}" for node in self.nodes for path in [f"/run/dpdk/{node.file_prefix()}"] if os.path.exists(path)]
         if os.path.exists(self.dir):
             left.append(f"directory {self.dir}")
         return left

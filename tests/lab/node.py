@@ -49,6 +49,18 @@ class Node:
             return self.cli("status", check=False).returncode == 0
         wait_for(up, timeout, what=f"podwired on {self.name}")
 
+    def file_prefix(self):
+        """Of the files that DPDK keeps for this podwired: by node and state directory, as podwired names them."""
+        h = 0xcbf29ce484222325
+        for c in f"{self.name} {self.config['stateDir']}".encode():
+            h = (h ^ c) * 0x100000001b3 % 2**64
+        h ^= h >> 33
+        h = h * 0xff51afd7ed558ccd % 2**64
+        h ^= h >> 33
+        mac = bytearray(h.to_bytes(8, "little")[:6])
+        mac[0] = mac[0] & 0xfc | 2
+        return "podwire-" + mac.hex()
+
     def log_tail(self, size=3000):
         return open(self.log, errors="replace").read()[-size:]
 

@@ -36,6 +36,20 @@ except OSError as e:
     print(e); sys.exit(1)
 """
 
+CONNECT_ALL = r"""
+import asyncio, json, sys
+async def one(host, port):
+    writer = None
+    try:
+        reader, writer = await asyncio.wait_for(asyncio.open_connection(host, port), float(sys.argv[1]))
+        return bool(await asyncio.wait_for(reader.read(100), float(sys.argv[1])))
+    except (OSError, asyncio.TimeoutError): return False
+    finally:
+        if writer: writer.close()
+async def main(): return await asyncio.gather(*(one(*t) for t in json.loads(sys.argv[2])))
+print(json.dumps(asyncio.run(main())))
+"""
+
 
 class Pod:
     """A network namespace with an eth0, whoever made that."""
@@ -74,6 +88,11 @@ class Pod:
         """True if a server there answers within the time."""
         address = getattr(to, "address", to)
         return self.run(sys.executable, "-c", CONNECT, proto, address, port, timeout, check=False).returncode == 0
+
+    def connects_all(self, targets, timeout=1.0):
+        """TCP to each (address, port) at once; a list of which answered."""
+        out = self.run(sys.executable, "-c", CONNECT_ALL, timeout, json.dumps(targets)).stdout
+        return json.loads(out)
 
     def iperf(self, to, seconds=2, *options):
         """TCP from here to the other pod: (Gbit/s received, seconds without progress)."""
