@@ -157,7 +157,7 @@ def egress(demo, alpha, pod1, client, remote):
 
 def views(demo, alpha, beta):
     demo.title("What the switch can say of itself")
-    demo.podwire(alpha, "flows", "--pod", "client", "--limit", "6")
+    demo.podwire(alpha, "flows", "--pod", "client", "--port", "80")
     demo.podwire(alpha, "drops")
     for node in (alpha, beta):
         node.books()

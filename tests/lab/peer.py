@@ -7,13 +7,13 @@ from .run import in_ns, ip, sh
 class KernelNode:
     """A plain Linux node with the kernel's VXLAN device, set up as flannel does, and one pod behind a veth."""
 
-    def __init__(self, lab, name="plain", subnet="a", host=9, pod_cidr="10.244.9.0/24", vni=1, port=8472):
+    def __init__(self, lab, name="plain", subnet="a", host=9, pod_cidr="10.244.9.0/24", vni=1, port=8472, offload=False):
         self.lab, self.name, self.pod_cidr, self.vni = lab, name, pod_cidr, vni
         self.ns = lab.add_ns(name)
         gateway = lab.plug(self.ns, subnet, name)
         self.address = gateway.rsplit(".", 1)[0] + f".{host}"
-        # The switch at the other end of this cable sees frames as a NIC would send them.
-        sh(in_ns(self.ns, ["ethtool", "-K", "eth0", "tx", "off"]))
+        if not offload:  # a switch at the other end of this cable sees frames as a NIC would send them
+            sh(in_ns(self.ns, ["ethtool", "-K", "eth0", "tx", "off"]))
         ip(self.ns, "addr", "add", f"{self.address}/24", "dev", "eth0")
         ip(self.ns, "route", "add", "default", "via", gateway)
         sh(in_ns(self.ns, ["sysctl", "-qw", "net.ipv4.ip_forward=1"]))
