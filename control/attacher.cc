@@ -265,7 +265,7 @@ absl::Status Attacher::RemoveDevice(const Attachment& a, std::unique_ptr<Port> p
       spdlog::warn("msg=\"destroy port\" port={} error=\"{}\"", a.port, Message(destroyed));
     port.reset();
   }
-  return wiring_.remove(a.netns, a.key.ifname);
+  return wiring_.remove(a.netns, a.key.ifname, a.port);
 }
 
 absl::Status Attacher::RollBack(const LiveAttachment& a) {

@@ -37,7 +37,8 @@ struct PodWiring {
   std::function<absl::StatusOr<std::unique_ptr<Port>>(const PortConfig&)> create_port;
   std::function<absl::Status(const PodInterface&)> set_up = SetUpPodInterface;
   std::function<absl::Status(const PodInterface&)> check = CheckPodInterface;
-  std::function<absl::Status(const std::string& netns, const std::string& ifname)> remove = RemoveInterface;
+  std::function<absl::Status(const std::string& netns, const std::string& ifname, const std::string& port)>
+      remove = RemoveInterface;
 };
 
 /// Attaches and detaches pods. Calls for different pods run side by side; calls for one attachment one after

@@ -1,5 +1,7 @@
 #include "pmd/netlink.h"
 
+#include <cstring>
+
 #include <netlink/errno.h>
 #include <sys/socket.h>
 
@@ -60,6 +62,11 @@ MacAddr LinkMac(rtnl_link* link) {
   return mac;
 }
 
+std::string LinkAlias(rtnl_link* link) {
+  const char* alias = rtnl_link_get_ifalias(link);
+  return alias == nullptr ? "" : alias;
+}
+
 NlAddress MakeNlAddress(const IpAddress& address, uint8_t length) {
   NlAddress out(
       nl_addr_build(address.is_v4() ? AF_INET : AF_INET6, address.bytes().data(), address.bits() / 8));
@@ -69,6 +76,14 @@ NlAddress MakeNlAddress(const IpAddress& address, uint8_t length) {
 
 NlAddress MakeNlAddress(const MacAddr& mac) {
   return NlAddress(nl_addr_build(AF_LLC, mac.bytes.data(), mac.bytes.size()));
+}
+
+bool SamePrefix(nl_addr* a, const IpAddress& address, uint8_t length) {
+  const int family = address.is_v4() ? AF_INET : AF_INET6;
+  if (a == nullptr || nl_addr_get_family(a) != family || nl_addr_get_prefixlen(a) != length) return false;
+  if (length == 0) return true;
+  return nl_addr_get_len(a) == address.bits() / 8u &&
+         std::memcmp(nl_addr_get_binary_addr(a), address.bytes().data(), address.bits() / 8u) == 0;
 }
 
 }  // namespace podwire

@@ -45,8 +45,23 @@ absl::StatusOr<RtnlLink> GetLink(nl_sock* socket, const std::string& ifname);
 /// The link's hardware address; empty when it has none of six bytes.
 MacAddr LinkMac(rtnl_link* link);
 
+/// The link's alias; empty when it has none.
+std::string LinkAlias(rtnl_link* link);
+
 /// `address`, as a prefix of `length` bits.
 NlAddress MakeNlAddress(const IpAddress& address, uint8_t length);
 NlAddress MakeNlAddress(const MacAddr& mac);
+
+/// Same family, prefix length and prefix bits; an address of no bytes is the family's default prefix.
+bool SamePrefix(nl_addr* a, const IpAddress& address, uint8_t length);
+
+/// Whether `match` holds for one of the cache's objects.
+template <class Object, class Match>
+bool Any(nl_cache* cache, Match match) {
+  for (nl_object* o = nl_cache_get_first(cache); o != nullptr; o = nl_cache_get_next(o)) {
+    if (match(reinterpret_cast<Object*>(o))) return true;
+  }
+  return false;
+}
 
 }  // namespace podwire

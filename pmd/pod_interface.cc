@@ -19,6 +19,8 @@ namespace podwire {
 namespace {
 
 constexpr uint32_t kNoDad = IFA_F_NODAD;
+/// Of routes that an earlier interface of the pod has too: by it first.
+constexpr uint32_t kSecondMetric = 4096;
 
 /// What was done, undone in reverse order unless Keep() is called.
 class Undo {
@@ -168,6 +170,13 @@ class Configurator {
     }
     rtnl_route_add_nexthop(route.get(), hop);
     int result = rtnl_route_add(socket_.get(), route.get(), NLM_F_CREATE | NLM_F_EXCL);
+    if (result == -NLE_EXIST) {
+      ASSIGN_OR_RETURN(const bool taken, TakenByOther(destination));
+      if (taken) {
+        rtnl_route_set_priority(route.get(), kSecondMetric + static_cast<uint32_t>(ifindex_));
+        result = rtnl_route_add(socket_.get(), route.get(), NLM_F_CREATE | NLM_F_EXCL);
+      }
+    }
     const bool existed = result == -NLE_EXIST;
     if (existed) result = rtnl_route_add(socket_.get(), route.get(), NLM_F_CREATE | NLM_F_REPLACE);
     const std::string via = gateway == nullptr ? "" : " via " + ToString(*gateway);
@@ -178,6 +187,19 @@ class Configurator {
       rtnl_route_delete(socket_.get(), held.get(), 0);
     });
     return absl::OkStatus();
+  }
+
+  /// Whether the route there is another interface's of the pod. That one stays, for when ours goes.
+  absl::StatusOr<bool> TakenByOther(const IpPrefix& destination) {
+    nl_cache* raw = nullptr;
+    RETURN_IF_ERROR(NlStatus(rtnl_route_alloc_cache(socket_.get(), AF_UNSPEC, 0, &raw), "list routes"));
+    const NlCache cache(raw);
+    return Any<rtnl_route>(cache.get(), [&](rtnl_route* route) {
+      return rtnl_route_get_table(route) == RT_TABLE_MAIN && rtnl_route_get_nnexthops(route) == 1 &&
+             rtnl_route_get_priority(route) == 0 &&
+             SamePrefix(rtnl_route_get_dst(route), destination.address, destination.length) &&
+             rtnl_route_nh_get_ifindex(rtnl_route_nexthop_n(route, 0)) != ifindex_;
+    });
   }
 
   const PodInterface& pod_;
@@ -201,10 +223,10 @@ absl::Status CheckInput(const PodInterface& pod) {
 }  // namespace
 
 absl::Status CheckInterfaceName(const std::string& name) {
-  const auto bad = [](unsigned char c) { return c == '/' || c == ':' || c <= ' ' || c == 127; };
+  const auto bad = [](unsigned char c) { return c == '/' || c == ':' || c == '%' || c <= ' ' || c == 127; };
   if (name.empty() || name.size() >= IFNAMSIZ || name == "." || name == ".." ||
       std::any_of(name.begin(), name.end(), bad)) {
-    return InvalidArgument("'{}' cannot be an interface name: 1 to {} bytes, no '/', ':' or white space",
+    return InvalidArgument("'{}' cannot be an interface name: 1 to {} bytes, no '/', ':', '%' or white space",
                            name, IFNAMSIZ - 1);
   }
   return absl::OkStatus();
@@ -231,10 +253,13 @@ absl::StatusOr<bool> InterfaceExists(const std::string& netns, const std::string
   return exists;
 }
 
-absl::Status RemoveInterface(const std::string& netns, const std::string& ifname) {
+std::string InterfaceAlias(const std::string& port) { return "podwire " + port; }
+
+absl::Status RemoveInterface(const std::string& netns, const std::string& ifname, const std::string& port) {
   absl::Status status = RunInNetns(netns, [&]() -> absl::Status {
     ASSIGN_OR_RETURN(const NlSocket socket, ConnectNetlink());
     ASSIGN_OR_RETURN(const RtnlLink link, GetLink(socket.get(), ifname));
+    if (LinkAlias(link.get()) != InterfaceAlias(port)) return absl::OkStatus();
     return NlStatus(rtnl_link_delete(socket.get(), link.get()), fmt::format("remove interface {}", ifname));
   });
   // An unmounted /run/netns/NAME that is still there is a plain file.

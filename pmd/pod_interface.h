@@ -46,10 +46,15 @@ absl::Status CheckPodInterface(const PodInterface& pod);
 /// Whether the namespace has an interface of this name; NotFound when the namespace is gone.
 absl::StatusOr<bool> InterfaceExists(const std::string& netns, const std::string& ifname);
 
-/// Removes the interface. OK when it, or its whole namespace, is gone already.
-absl::Status RemoveInterface(const std::string& netns, const std::string& ifname);
+/// What a tap's interface is called besides its name, so that it is known again: another pod's, or one that
+/// is not podwire's at all, may have the same name by now.
+std::string InterfaceAlias(const std::string& port);
 
-/// InvalidArgument unless the kernel takes `name` for an interface (1-15 bytes, no '/', ':' or white space).
+/// Removes the interface of the tap `port`. OK when it, or its whole namespace, is gone already, or when
+/// something else has its name now: that stays.
+absl::Status RemoveInterface(const std::string& netns, const std::string& ifname, const std::string& port);
+
+/// InvalidArgument unless the kernel takes `name` for an interface (1-15 bytes, no '/', ':', '%' or white space).
 absl::Status CheckInterfaceName(const std::string& name);
 
 }  // namespace podwire

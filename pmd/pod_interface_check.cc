@@ -15,23 +15,6 @@
 namespace podwire {
 namespace {
 
-/// Same family, prefix length and prefix bits; an address of no bytes is the family's default prefix.
-bool SamePrefix(nl_addr* a, const IpAddress& address, uint8_t length) {
-  const int family = address.is_v4() ? AF_INET : AF_INET6;
-  if (a == nullptr || nl_addr_get_family(a) != family || nl_addr_get_prefixlen(a) != length) return false;
-  if (length == 0) return true;
-  return nl_addr_get_len(a) == address.bits() / 8u &&
-         std::memcmp(nl_addr_get_binary_addr(a), address.bytes().data(), address.bits() / 8u) == 0;
-}
-
-template <class Object, class Match>
-bool Any(nl_cache* cache, Match match) {
-  for (nl_object* o = nl_cache_get_first(cache); o != nullptr; o = nl_cache_get_next(o)) {
-    if (match(reinterpret_cast<Object*>(o))) return true;
-  }
-  return false;
-}
-
 /// Compares a pod's interface with what it should be, in the calling thread's namespace.
 class Checker {
  public:

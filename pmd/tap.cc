@@ -6,7 +6,6 @@
 #include <sys/stat.h>
 
 #include <cerrno>
-#include <cstring>
 #include <memory>
 #include <string>
 
@@ -20,8 +19,6 @@
 namespace podwire {
 namespace {
 
-/// The alias that tells our taps from others'.
-constexpr char kAlias[] = "podwire";
 /// Largest frame that the kernel may give us unsegmented: an encapsulation of up to 84 bytes around it still
 /// has lengths of 16 bits.
 constexpr uint32_t kGsoMaxSize = 65400;
@@ -109,7 +106,8 @@ class TapPort : public VnetPort {
 /// Opens or makes the tap, in the calling thread's network namespace.
 class TapOpener {
  public:
-  TapOpener(const TapOptions& options, uint16_t mtu) : options_(options), mtu_(mtu) {}
+  TapOpener(const PortConfig& config, const TapOptions& options)
+      : options_(options), mtu_(config.mtu), alias_(InterfaceAlias(config.name)) {}
 
   absl::StatusOr<Fd> Open() {
     ASSIGN_OR_RETURN(socket_, ConnectNetlink());
@@ -118,24 +116,17 @@ class TapOpener {
     if (existing.ok()) RETURN_IF_ERROR(CheckOurs(existing->get()));
     const bool create = !existing.ok();
     ASSIGN_OR_RETURN(Fd fd, Attach(create));
-    RETURN_IF_ERROR(ConfigureLink(create));
+    RETURN_IF_ERROR(ConfigureLink(create ? MacAddr{} : LinkMac(existing->get())));
     RETURN_IF_ERROR(ConfigureTap(fd.get()));
     return fd;
   }
 
  private:
   absl::Status CheckOurs(rtnl_link* link) const {
-    const char* alias = rtnl_link_get_ifalias(link);
-    if (alias == nullptr || std::strcmp(alias, kAlias) != 0) {
-      return Error(absl::StatusCode::kAlreadyExists, "interface {} exists and is not podwire's",
-                   options_.ifname);
-    }
-    const MacAddr mac = LinkMac(link);
-    if (options_.mac.has_value() && *options_.mac != mac) {
-      return Error(absl::StatusCode::kAlreadyExists, "interface {} exists with MAC {}, not {}",
-                   options_.ifname, ToString(mac), ToString(*options_.mac));
-    }
-    return absl::OkStatus();
+    const std::string alias = LinkAlias(link);
+    if (alias == alias_) return absl::OkStatus();
+    return Error(absl::StatusCode::kAlreadyExists,
+                 "interface {} exists and is not this port's (its alias is \"{}\")", options_.ifname, alias);
   }
 
   absl::StatusOr<Fd> Attach(bool create) const {
@@ -154,17 +145,17 @@ class TapOpener {
   }
 
   /// MAC, MTU, alias; libnl 3.7 cannot set the GSO limit, so the message is made by hand.
-  absl::Status ConfigureLink(bool created) {
+  absl::Status ConfigureLink(const MacAddr& before) {
     const NlMessage message(nlmsg_alloc_simple(RTM_NEWLINK, 0));
     const ifinfomsg info = {.ifi_family = AF_UNSPEC};
     bool fits = message != nullptr &&
                 nlmsg_append(message.get(), const_cast<ifinfomsg*>(&info), sizeof info, NLMSG_ALIGNTO) == 0;
     fits = fits && nla_put_string(message.get(), IFLA_IFNAME, options_.ifname.c_str()) == 0 &&
-           nla_put(message.get(), IFLA_IFALIAS, sizeof kAlias - 1, kAlias) == 0 &&
+           nla_put(message.get(), IFLA_IFALIAS, static_cast<int>(alias_.size()), alias_.c_str()) == 0 &&
            nla_put_u32(message.get(), IFLA_MTU, mtu_) == 0 &&
            nla_put_u32(message.get(), IFLA_GSO_MAX_SIZE, kGsoMaxSize) == 0;
     // Setting a MAC, even the same one, makes the kernel forget the pod's neighbours.
-    if (fits && created && options_.mac.has_value()) {
+    if (fits && options_.mac.has_value() && *options_.mac != before) {
       fits = nla_put(message.get(), IFLA_ADDRESS, sizeof(MacAddr), options_.mac->bytes.data()) == 0;
     }
     if (!fits) return Error(absl::StatusCode::kResourceExhausted, "netlink message: out of memory");
@@ -191,6 +182,7 @@ class TapOpener {
 
   const TapOptions& options_;
   const uint16_t mtu_;
+  const std::string alias_;
   NlSocket socket_;
 };
 
@@ -206,7 +198,7 @@ PortOr CreateTapPort(const PortConfig& config, const TapOptions& options, const 
   if (fstat(netns.get(), &id) < 0) return ErrnoError(errno, "stat network namespace {}", options.netns);
   Fd fd;
   RETURN_IF_ERROR(RunInNetns(netns, [&]() -> absl::Status {
-    ASSIGN_OR_RETURN(fd, TapOpener(options, config.mtu).Open());
+    ASSIGN_OR_RETURN(fd, TapOpener(config, options).Open());
     return absl::OkStatus();
   }));
   return std::make_unique<TapPort>(config, context, std::move(fd), IdOf(id));

@@ -56,7 +56,7 @@ class TestNode {
                       },
                   .check = [](const PodInterface&) { return absl::OkStatus(); },
                   .remove =
-                      [this](const std::string&, const std::string&) {
+                      [this](const std::string&, const std::string&, const std::string&) {
                         ++removed;
                         return fail_remove ? absl::InternalError("busy") : absl::OkStatus();
                       }});

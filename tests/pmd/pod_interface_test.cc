@@ -117,7 +117,7 @@ TEST_F(PodInterfaceTest, BadInput) {
   PodInterface bad = pod_;
   bad.ifname = "nothere";
   EXPECT_TRUE(absl::IsNotFound(SetUpPodInterface(bad)));
-  for (const char* name : {"", "a/b", "sixteen-bytes-xx", ".", "..", "a b", "a:1"}) {
+  for (const char* name : {"", "a/b", "sixteen-bytes-xx", ".", "..", "a b", "a:1", "eth%d"}) {
     bad.ifname = name;
     EXPECT_TRUE(absl::IsInvalidArgument(SetUpPodInterface(bad))) << name;
   }
@@ -133,13 +133,38 @@ TEST_F(PodInterfaceTest, BadInput) {
   EXPECT_TRUE(absl::IsInvalidArgument(SetUpPodInterface(bad)));
 }
 
+TEST_F(PodInterfaceTest, RemoveLeavesWhatHasTheNameNow) {
+  EXPECT_EQ(Message(RemoveInterface(pod_.netns, "eth0", "mine")), "");
+  EXPECT_TRUE(*InterfaceExists(pod_.netns, "eth0")) << "not podwire's";
+  ASSERT_TRUE(ns_->Ip("link set eth0 alias 'podwire other'"));
+  EXPECT_EQ(Message(RemoveInterface(pod_.netns, "eth0", "mine")), "");
+  EXPECT_TRUE(*InterfaceExists(pod_.netns, "eth0")) << "another pod's";
+}
+
+TEST_F(PodInterfaceTest, SecondInterfaceLeavesTheRoutesOfTheFirst) {
+  ASSERT_EQ(Message(SetUpPodInterface(pod_)), "");
+  ASSERT_TRUE(ns_->Ip("link add net1 type veth peer name peer1"));
+  PodInterface second = pod_;
+  second.ifname = "net1";
+  second.mac = Mac("02:00:00:00:00:06");
+  second.addresses = {{Ip("10.244.1.6"), 32}};
+  for (int i = 0; i < 2; ++i) {
+    ASSERT_EQ(Message(SetUpPodInterface(second)), "");
+    EXPECT_EQ(Message(CheckPodInterface(second)), "");
+    EXPECT_EQ(Differences(), "");
+    EXPECT_TRUE(ns_->Exec("sh -c 'ip route get 8.8.8.8 | grep \"dev eth0 src 10.244.1.5\"'"));
+  }
+  ASSERT_TRUE(ns_->Ip("link del net1"));
+  EXPECT_EQ(Differences(), "");
+}
+
 TEST_F(PodInterfaceTest, RemoveIsIdempotent) {
-  EXPECT_TRUE(*InterfaceExists(pod_.netns, "eth0"));
-  EXPECT_EQ(Message(RemoveInterface(pod_.netns, "eth0")), "");
+  ASSERT_TRUE(ns_->Ip("link set eth0 alias 'podwire mine'"));
+  EXPECT_EQ(Message(RemoveInterface(pod_.netns, "eth0", "mine")), "");
   EXPECT_FALSE(*InterfaceExists(pod_.netns, "eth0"));
-  EXPECT_EQ(Message(RemoveInterface(pod_.netns, "eth0")), "");
+  EXPECT_EQ(Message(RemoveInterface(pod_.netns, "eth0", "mine")), "");
   ns_->Remove();
-  EXPECT_EQ(Message(RemoveInterface(pod_.netns, "eth0")), "");
+  EXPECT_EQ(Message(RemoveInterface(pod_.netns, "eth0", "mine")), "");
   EXPECT_TRUE(absl::IsNotFound(InterfaceExists(pod_.netns, "eth0").status()));
 }
 
