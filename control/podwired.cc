@@ -3,6 +3,9 @@
 
 #include <signal.h>
 #include <sys/stat.h>
+#include <unistd.h>
+
+#include <thread>
 
 #include <fmt/format.h>
 #include <spdlog/sinks/stdout_sinks.h>
@@ -24,6 +27,7 @@ namespace podwire {
 namespace {
 
 constexpr std::chrono::milliseconds kDrainTime(700);
+constexpr std::chrono::milliseconds kEndTime(1800);
 
 void SetUpLog(const std::string& level) {
   auto logger = spdlog::stderr_logger_mt("podwired");
@@ -89,12 +93,23 @@ int WaitForSignal(const sigset_t& signals) {
   return signal;
 }
 
+/// What answers a storm of requests may not be done in time: then this ends like a kill -9, after which the
+/// next start tidies up.
+void EndInTime() {
+  std::thread([] {
+    std::this_thread::sleep_for(kEndTime);
+    spdlog::warn("msg=\"requests are still being worked on: ending without them\"");
+    _exit(0);
+  }).detach();
+}
+
 absl::Status Serve(const Config& config, const sigset_t& signals, Daemon& daemon) {
   ASSIGN_OR_RETURN(const auto server, Server::Start(config.listen, daemon));
   spdlog::info("msg=\"serving\" node={} version={} listen={}", config.node, PODWIRE_VERSION,
                config.listen.grpc());
   const int signal = WaitForSignal(signals);
   spdlog::info("msg=\"stopping\" signal={}", signal);
+  EndInTime();
   server->Stop(kDrainTime);
   return absl::OkStatus();
 }
@@ -106,9 +121,11 @@ absl::Status Run(const Config& config, const sigset_t& signals) {
   ASSIGN_OR_RETURN(const EalInfo eal, InitEal(EalOptionsOf(config)));
   const EalGuard eal_guard;
   spdlog::info("msg=\"DPDK up\" hugepages={} why=\"{}\" memory_mb={}", eal.hugepages, eal.why, eal.memory_mb);
-  ASSIGN_OR_RETURN(const auto pools, MbufPools::Create(MempoolOptions::ForMemory(eal.memory_mb)));
-  SwitchOptions options{
-      .max_connections = config.connections, .timeouts = config.timeouts, .pools = pools.get()};
+  ASSIGN_OR_RETURN(auto created, MbufPools::Create(MempoolOptions::ForMemory(eal.memory_mb)));
+  // EAL gives its memory back in one go; to free a pool before would mean to write zeros over all of it, for
+  // seconds.
+  MbufPools* const pools = created.release();
+  SwitchOptions options{.max_connections = config.connections, .timeouts = config.timeouts, .pools = pools};
   for (unsigned i = 0; i < config.worker_lcores.size(); ++i) options.worker_lcores.push_back(i + 1);
   ASSIGN_OR_RETURN(const auto sw, Switch::Create(options));
   Controller controller(config, DesiredState(config.node, config.network), EngineOf(*sw), *store);
@@ -122,7 +139,7 @@ absl::Status Run(const Config& config, const sigset_t& signals) {
       .controller = controller,
       .attacher = attacher,
       .sw = *sw,
-      .pools = pools.get(),
+      .pools = pools,
       .hugepages = eal.hugepages ? fmt::format("{} MB", eal.memory_mb) : "none: running with --no-huge"};
   return Serve(config, signals, daemon);
 }
