@@ -126,6 +126,7 @@ absl::StatusOr<std::vector<ObjectResult>> Controller::Apply(ParsedObjects& parse
 absl::StatusOr<std::vector<ObjectResult>> Controller::Delete(const std::vector<ObjectId>& ids) {
   std::vector<ObjectResult> results;
   std::vector<ObjectId> doomed;
+  std::set<ObjectId> seen;
   DesiredState::PlannedSubnets planned;
   const auto prepare = [&]() -> absl::Status {
     planned = state_.desired.planned_subnets();
@@ -133,7 +134,7 @@ absl::StatusOr<std::vector<ObjectResult>> Controller::Delete(const std::vector<O
       const std::vector<ObjectId> all = state_.desired.WhatGoesWith(id);
       if (all.empty()) results.push_back({id, ObjectOutcome::kUnchanged, {}});
       for (const ObjectId& one : all) {
-        if (std::ranges::find(doomed, one) != doomed.end()) continue;
+        if (!seen.insert(one).second) continue;
         doomed.push_back(one);
         results.push_back({one, ObjectOutcome::kDeleted, {}});
         if (one.kind == "Node" && one.name != state_.desired.node()) planned.erase(one.name);

@@ -13,10 +13,18 @@ namespace podwire {
 namespace {
 
 constexpr size_t kLongestKey = 128;
+constexpr size_t kLongestName = 253;
 constexpr uint16_t kFallbackMtu = 1500;
 
 std::string PortName(const AttachmentKey& key) {
   return fmt::format("pod-{}-{}", key.container_id.substr(0, 40), key.ifname);
+}
+
+/// Kubernetes' names and podman's container names, which go into logs and tables as they are.
+absl::Status CheckName(const std::string& field, const std::string& name) {
+  const auto plain = [](unsigned char c) { return std::isalnum(c) || c == '-' || c == '_' || c == '.'; };
+  if (name.size() <= kLongestName && std::ranges::all_of(name, plain)) return absl::OkStatus();
+  return InvalidArgument("{}: expected at most {} letters, digits, '-', '_' and '.'", field, kLongestName);
 }
 
 absl::Status CheckSpec(const AttachSpec& s) {
@@ -24,10 +32,11 @@ absl::Status CheckSpec(const AttachSpec& s) {
     return InvalidArgument("key.container_id: expected CNI_CONTAINERID, not nothing");
   if (s.key.container_id.size() > kLongestKey)
     return InvalidArgument("key.container_id: longer than {}", kLongestKey);
-  const auto plain = [](unsigned char c) { return std::isalnum(c) || c == '-' || c == '_' || c == '.'; };
-  if (!std::ranges::all_of(s.key.container_id, plain)) {
-    return InvalidArgument("key.container_id: expected letters, digits, '-', '_' and '.' only");
-  }
+  RETURN_IF_ERROR(CheckName("key.container_id", s.key.container_id));
+  RETURN_IF_ERROR(CheckName("pod_namespace", s.pod.ns));
+  RETURN_IF_ERROR(CheckName("pod_name", s.pod.name));
+  RETURN_IF_ERROR(CheckName("pod_uid", s.pod_uid));
+  RETURN_IF_ERROR(CheckName("network", s.network));
   RETURN_IF_ERROR(Annotate(CheckInterfaceName(s.key.ifname), "key.ifname"));
   if (!s.vhost_user && (s.netns.empty() || s.netns[0] != '/')) {
     return InvalidArgument("netns: expected the absolute path of a network namespace, not \"{}\"", s.netns);
@@ -88,13 +97,20 @@ absl::StatusOr<LiveAttachment> Attacher::Attach(const AttachSpec& spec) {
   RETURN_IF_ERROR(CheckSpec(spec));
   const KeyLock key_lock(*this, spec.key);
   LiveAttachment a;
-  RETURN_IF_ERROR(Reserve(spec, a));
-  if (absl::Status status = BringUp(a); !status.ok()) {
-    const absl::Status undone = RollBack(a);
+  absl::Status status = Reserve(spec, a);
+  if (status.ok()) {
+    status = BringUp(a);
+    const absl::Status undone = status.ok() ? absl::OkStatus() : RollBack(a);
     if (!undone.ok())
       spdlog::error("msg=\"roll back\" attachment={} error=\"{}\"", ToString(spec.key), Message(undone));
-    return Annotate(status, fmt::format("attach pod {}", ToString(a.record.pod)));
   }
+  if (!status.ok()) {
+    spdlog::warn("msg=\"attach failed\" pod={} attachment={} error=\"{}\"", ToString(spec.pod),
+                 ToString(spec.key), Message(status));
+    return Annotate(status, fmt::format("attach pod {}", ToString(spec.pod)));
+  }
+  spdlog::info("msg=\"pod attached\" pod={} attachment={} address={} netns={}", ToString(spec.pod),
+               ToString(spec.key), ToString(a.record.addresses.at(0).address), spec.netns);
   return a;
 }
 
@@ -295,6 +311,7 @@ absl::StatusOr<bool> Attacher::Detach(const AttachmentKey& key) {
   std::unique_ptr<Port> port = Leave(key, "being detached");
   RETURN_IF_ERROR(Annotate(RemoveDevice(a.record, std::move(port)), detaching));
   RETURN_IF_ERROR(Annotate(Forget(key), detaching));
+  spdlog::info("msg=\"pod detached\" pod={} attachment={}", ToString(a.record.pod), ToString(key));
   return true;
 }
 

@@ -31,16 +31,25 @@ void Fill(const std::vector<ObjectResult>& results, Response& response) {
   }
 }
 
+/// As many problems as a client takes: clients refuse more than 8 KB behind an answer.
 std::string Details(const std::vector<ObjectProblem>& problems) {
+  constexpr size_t kLongestDetails = 3000;
+  constexpr size_t kLongestField = 300;
   v1::ApplyErrors errors;
   for (const ObjectProblem& p : problems) {
+    if (errors.ByteSizeLong() > kLongestDetails - 5 * kLongestField) {
+      v1::ObjectError& rest = *errors.add_errors();
+      rest.set_document(UINT32_MAX);
+      rest.set_message(fmt::format("{} more problems", problems.size() + 1 - errors.errors().size()));
+      break;
+    }
     v1::ObjectError& e = *errors.add_errors();
     e.set_document(static_cast<uint32_t>(p.document));
-    e.set_kind(p.id.kind);
-    e.set_namespace_(p.id.ns);
-    e.set_name(p.id.name);
-    e.set_field(p.field);
-    e.set_message(p.message);
+    e.set_kind(Shorten(p.id.kind, kLongestField));
+    e.set_namespace_(Shorten(p.id.ns, kLongestField));
+    e.set_name(Shorten(p.id.name, kLongestField));
+    e.set_field(Shorten(p.field, kLongestField));
+    e.set_message(Shorten(p.message, kLongestField));
   }
   return errors.SerializeAsString();
 }

@@ -7,6 +7,8 @@
 namespace podwire {
 namespace {
 
+constexpr size_t kLongestMessage = 1500;
+
 constexpr std::pair<const char*, uint8_t> kProtocols[] = {
     {"tcp", 6}, {"udp", 17}, {"sctp", 132}, {"icmp", 1}};
 
@@ -18,9 +20,15 @@ Engine EngineOf(Switch& s) {
           .forget_endpoint = [&s](EndpointId id) { s.ForgetEndpoint(id); }};
 }
 
+std::string Shorten(std::string text, size_t limit) {
+  if (text.size() <= limit) return text;
+  while (limit > 0 && (text[limit] & 0xC0) == 0x80) --limit;
+  return text.substr(0, limit) + "...";
+}
+
 grpc::Status ToGrpc(const absl::Status& s) {
   if (s.ok()) return grpc::Status::OK;
-  return {static_cast<grpc::StatusCode>(s.code()), Message(s)};
+  return {static_cast<grpc::StatusCode>(s.code()), Shorten(Message(s), kLongestMessage)};
 }
 
 std::string ProtocolName(uint8_t proto) {

@@ -33,7 +33,10 @@ std::unique_ptr<grpc::Service> MakePortsService(Daemon& d);
 std::unique_ptr<grpc::Service> MakeFlowsService(Daemon& d);
 std::unique_ptr<grpc::Service> MakeInspectService(Daemon& d);
 
-/// The same code (they agree) and message.
+/// At most `limit` bytes of a UTF-8 text, then "...".
+std::string Shorten(std::string text, size_t limit);
+
+/// The same code (they agree) and the message, cut to what every gRPC client takes.
 grpc::Status ToGrpc(const absl::Status& s);
 
 /// "tcp", "udp", "sctp", "icmp", or a number as text.

@@ -1,5 +1,7 @@
 // podwire, the admin client: every command is a call or two of podwired's gRPC API. docs/cli.md shows each.
 
+#include <algorithm>
+#include <cctype>
 #include <map>
 #include <string>
 
@@ -42,11 +44,18 @@ Exit ExitOf(const absl::Status& status) {
   return status.code() == absl::StatusCode::kUnavailable ? Exit::kUnreachable : Exit::kRefused;
 }
 
+/// A manifest's names come back in messages: nothing in them may steer the terminal.
+std::string Printable(std::string text) {
+  std::ranges::replace_if(
+      text, [](unsigned char c) { return std::iscntrl(c) != 0 && c != '\n'; }, '?');
+  return text;
+}
+
 Exit Run(const Context& context) {
   Session session(context.options);
   const absl::StatusOr<Exit> exit = context.run(session);
   if (exit.ok()) return *exit;
-  fmt::print(stderr, "podwire: {}\n", Message(exit.status()));
+  fmt::print(stderr, "podwire: {}\n", Printable(Message(exit.status())));
   return ExitOf(exit.status());
 }
 

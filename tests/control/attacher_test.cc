@@ -150,6 +150,11 @@ TEST_F(AttacherTest, BadRequestsAreNamed) {
   spec = node.Spec("c1");
   spec.netns = "";
   EXPECT_EQ(node.attacher().Attach(spec).status().code(), absl::StatusCode::kInvalidArgument);
+  for (const std::string& name : {std::string("a/b"), std::string("a\x1b[31m"), std::string(254, 'x')}) {
+    spec = node.Spec("c1");
+    spec.pod.name = name;
+    EXPECT_EQ(node.attacher().Attach(spec).status().code(), absl::StatusCode::kInvalidArgument) << name;
+  }
   spec = node.Spec("c1");
   spec.mtu = 100;
   EXPECT_EQ(node.attacher().Attach(spec).status().code(), absl::StatusCode::kInvalidArgument);

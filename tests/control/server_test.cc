@@ -7,6 +7,7 @@
 
 #include <fstream>
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "endpoints.grpc.pb.h"
@@ -129,6 +130,15 @@ TEST_F(ServerTest, ObjectsComeBackAndBadOnesHaveDetails) {
   ASSERT_EQ(errors.errors_size(), 1);
   EXPECT_EQ(errors.errors(0).document(), 1u);
   EXPECT_EQ(errors.errors(0).field(), "metadata.name");
+
+  const std::string name(100'000, 'B');
+  const std::vector<std::string> many(
+      100, R"({"apiVersion":"v1","kind":"Pod","metadata":{"name":")" + name + R"("}})");
+  const grpc::Status refused = Apply(many);
+  EXPECT_EQ(refused.error_code(), grpc::INVALID_ARGUMENT) << "not an answer too long for a client";
+  EXPECT_THAT(refused.error_message(), testing::StartsWith("document 1: Pod default/BB"));
+  ASSERT_TRUE(errors.ParseFromString(refused.error_details()));
+  EXPECT_THAT(errors.errors().rbegin()->message(), testing::EndsWith(" more problems"));
 
   const auto stub = v1::Objects::NewStub(channel_);
   v1::ListObjectsRequest request;

@@ -125,6 +125,8 @@ TEST_F(Client, GetObjects) {
 TEST_F(Client, TerminalsGetNoControlCharacters) {
   AddObject("Namespace", "", "prod", {{"metadata", {{"labels", {{"a", "\x1b[31mred\n"}}}}}});
   EXPECT_THAT(Run("get ns").output, HasSubstr("prod   a=?[31mred?\n"));
+  fake_.state.fault = {grpc::StatusCode::INTERNAL, "bad \x1b[31mname"};
+  EXPECT_THAT(Run("status").output, HasSubstr("bad ?[31mname"));
 }
 
 TEST_F(Client, GetPortsRoutesEndpoints) {
