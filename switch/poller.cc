@@ -77,7 +77,17 @@ void Poller::Collect(uint32_t timeout_us) noexcept {
 }
 
 uint16_t Poller::Receive(rte_mbuf** mbufs, PortId* in_ports, uint16_t n) noexcept {
-  if (ready_.empty() || ++calls_ % kEpollPeriod == 0) Collect(0);
+  // In turns, so that neither kind can take every place.
+  const bool polled_first = (++calls_ & 1) != 0;
+  uint16_t count = polled_first ? ReceivePolled(mbufs, in_ports, n) : 0;
+  count += ReceiveWatched(mbufs + count, in_ports + count, n - count);
+  if (!polled_first) count += ReceivePolled(mbufs + count, in_ports + count, n - count);
+  return count;
+}
+
+uint16_t Poller::ReceiveWatched(rte_mbuf** mbufs, PortId* in_ports, uint16_t n) noexcept {
+  if (n == 0) return 0;
+  if (ready_.empty() || calls_ % kEpollPeriod == 0) Collect(0);
   uint16_t count = 0;
   size_t kept = 0;
   for (size_t i = 0; i < ready_.size(); ++i) {
@@ -93,6 +103,11 @@ uint16_t Poller::Receive(rte_mbuf** mbufs, PortId* in_ports, uint16_t n) noexcep
   ready_.resize(kept);
   // Those that had no room this time come first the next.
   if (count == n && kept > 1) std::rotate(ready_.begin(), ready_.begin() + 1, ready_.end());
+  return count;
+}
+
+uint16_t Poller::ReceivePolled(rte_mbuf** mbufs, PortId* in_ports, uint16_t n) noexcept {
+  uint16_t count = 0;
   for (size_t i = 0; i < polled_.size() && count < n; ++i) {
     const Polled& p = polled_[next_polled_++ % polled_.size()];
     const uint16_t got = p.port->RxBurst(p.queue, mbufs + count, std::min<uint16_t>(kBurst, n - count));

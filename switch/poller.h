@@ -48,6 +48,8 @@ class Poller {
   };
   void Watch(PortId id, Port* port);
   void Collect(uint32_t timeout_us) noexcept;
+  uint16_t ReceiveWatched(rte_mbuf** mbufs, PortId* in_ports, uint16_t n) noexcept;
+  uint16_t ReceivePolled(rte_mbuf** mbufs, PortId* in_ports, uint16_t n) noexcept;
 
   const uint16_t worker_, workers_;
   int epoll_ = -1;
