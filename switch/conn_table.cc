@@ -6,6 +6,7 @@
 #include <new>
 
 #include "net/status.h"
+#include "switch/elapsed.h"
 
 namespace podwire {
 namespace {

@@ -91,11 +91,4 @@ ConnState NextTcpState(ConnState state, uint8_t tcp_flags, bool reply) noexcept;
 /// Idle milliseconds after which a connection of this protocol in this state is forgotten; at most 2^31 - 1.
 uint32_t IdleLimitMs(const Timeouts& t, uint8_t proto, ConnState state) noexcept;
 
-/// Milliseconds between two readings of a clock modulo 2^32; 0 if `then` is the later one (another worker's
-/// clock may be ahead).
-constexpr uint32_t ElapsedMs(uint32_t now_ms, uint32_t then_ms) noexcept {
-  const auto d = static_cast<int32_t>(now_ms - then_ms);
-  return d > 0 ? static_cast<uint32_t>(d) : 0;
-}
-
 }  // namespace podwire

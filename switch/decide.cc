@@ -82,14 +82,14 @@ PolicyDecision DecidePolicy(const Tables& t, const Headers& h) {
     d.dst_version = dst->version;
   }
   if (src != nullptr && src == dst) return d;  // a pod cannot be cut off from itself
-  if (src != nullptr && src->policy.egress != kNotIsolated) {
+  // A pod and its own node always reach each other (kubelet probes; so says the NetworkPolicy page).
+  if (src != nullptr && src->policy.egress != kNotIsolated && !IsOwnAddress(t.local, h.dst)) {
     d.egress = t.policy->Check(Direction::kEgress, src->policy.egress, h.dst, h.proto, h.dst_port);
     if (!d.egress.allowed) {
       d.allowed = false;
       d.reason = DropReason::kPolicyDeniedEgress;
     }
   }
-  // The pods' own node always reaches them (kubelet probes).
   if (dst != nullptr && dst->policy.ingress != kNotIsolated && !IsOwnAddress(t.local, h.src)) {
     d.ingress = t.policy->Check(Direction::kIngress, dst->policy.ingress, h.src, h.proto, h.dst_port);
     if (d.allowed && !d.ingress.allowed) {
@@ -152,8 +152,8 @@ TraceStep PolicyStep(const Tables& t, const Headers& h, Direction direction, con
             {}};
   }
   if (h.src == h.dst) return {stage, "allow", "a pod always reaches itself", {}};
-  if (!egress && IsOwnAddress(t.local, h.src))
-    return {stage, "allow", "a pod's own node always reaches it", {}};
+  if (IsOwnAddress(t.local, egress ? h.dst : h.src))
+    return {stage, "allow", "a pod and its own node always reach each other", {}};
   if (!v.isolated)
     return {stage, "allow", fmt::format("no NetworkPolicy isolates {} for {}", NameOf(t, self), word), {}};
   if (v.allowed) {

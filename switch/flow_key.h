@@ -1,5 +1,7 @@
 #pragma once
 
+#include <netinet/in.h>
+
 #include <cstdint>
 #include <cstring>
 #include <type_traits>
@@ -20,7 +22,7 @@ struct FlowKey4 {
   uint16_t dst_port_be = 0;
   PortId in_port;
   uint8_t proto = 0;
-  uint8_t pad = 0;
+  uint8_t icmp_reply = 0;  ///< 1: answers an ICMP query; the identifier does not tell who asked
 
   bool operator==(const FlowKey4& o) const noexcept {
     uint64_t a[2], b[2];
@@ -35,6 +37,7 @@ struct FlowKey4 {
     r.dst = src;
     r.src_port_be = dst_port_be;
     r.dst_port_be = src_port_be;
+    if (proto == IPPROTO_ICMP) r.icmp_reply ^= 1;
     return r;
   }
 };

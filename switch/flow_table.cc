@@ -4,7 +4,7 @@
 #include <bit>
 #include <cstring>
 
-#include "switch/connection.h"
+#include "switch/elapsed.h"
 #include "switch/packet.h"
 
 #ifdef __SSE2__

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "switch/connection.h"
+#include "switch/elapsed.h"
 
 namespace podwire {
 namespace {

@@ -20,9 +20,10 @@ struct FragmentKey {
   bool operator==(const FragmentKey&) const = default;
 };
 
-/// L4 ports, network order; ICMP queries have their identifier in both.
+/// L4 ports, network order; ICMP queries have their identifier in both, and whether they are answers.
 struct FragmentPorts {
   uint16_t src_be = 0, dst_be = 0;
+  uint8_t icmp_reply = 0;
 };
 
 /// The ports that first fragments carried, for the later ones, which carry none. One worker's; one thread

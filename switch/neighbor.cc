@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "switch/elapsed.h"
+
 namespace podwire {
 namespace {
 
@@ -61,7 +63,7 @@ NeighborTable::Result NeighborTable::Use(NeighborId id, uint32_t now_ms) noexcep
   if (now_ms - slot.used_ms.load(std::memory_order_relaxed) >= kUseStampMs) {
     slot.used_ms.store(now_ms, std::memory_order_relaxed);
   }
-  const uint32_t age = now_ms - slot.confirmed_ms.load(std::memory_order_relaxed);
+  const uint32_t age = ElapsedMs(now_ms, slot.confirmed_ms.load(std::memory_order_relaxed));
   const bool known = (word & kKnown) != 0;
   Result r;
   r.usable = known && age < kReachableMs + kStaleMs;
@@ -80,7 +82,7 @@ std::optional<uint16_t> NeighborTable::TakeSlot(uint32_t now_ms) {
     hand_ = static_cast<uint16_t>((hand_ + 1) % kCapacity);
     const Slot& slot = slots_[hand_];
     const bool known = (slot.word.load(std::memory_order_relaxed) & kKnown) != 0;
-    if (!known && now_ms - slot.used_ms.load(std::memory_order_relaxed) >= kVictimMs) Free(hand_);
+    if (!known && ElapsedMs(now_ms, slot.used_ms.load(std::memory_order_relaxed)) >= kVictimMs) Free(hand_);
   }
   if (free_.empty()) return std::nullopt;
   const uint16_t index = free_.back();
@@ -125,6 +127,14 @@ void NeighborTable::Learn(const IpAddress& address, const MacAddr& mac, uint32_t
   changes_.fetch_add(1, std::memory_order_release);
 }
 
+IpAddress NeighborTable::AddressOf(NeighborId id) const noexcept {
+  const uint16_t index = id.value() & kIndexMask;
+  if (index >= kCapacity) return {};
+  const absl::MutexLock lock(&mutex_);
+  const uint64_t owner = slots_[index].word.load(std::memory_order_relaxed) >> kOwnerShift;
+  return owner == id.value() >> kIndexBits ? slots_[index].address : IpAddress();
+}
+
 void NeighborTable::Free(uint16_t index) {
   Slot& slot = slots_[index];
   index_.erase(slot.address);
@@ -163,7 +173,7 @@ std::vector<NeighborTable::Entry> NeighborTable::Snapshot(uint32_t now_ms) const
     for (const auto& [address, index] : index_) {
       const Slot& slot = slots_[index];
       const uint64_t word = slot.word.load(std::memory_order_acquire);
-      const uint32_t age = now_ms - slot.confirmed_ms.load(std::memory_order_relaxed);
+      const uint32_t age = ElapsedMs(now_ms, slot.confirmed_ms.load(std::memory_order_relaxed));
       Entry e{.address = address, .mac = {}, .state = NeighborState::kNone, .age_ms = 0};
       if ((word & kKnown) != 0 && age < kReachableMs + kStaleMs) {
         e.mac = Unpack(word);

@@ -58,6 +58,9 @@ class NeighborTable {
   /// `address` has said that it is at `mac`. Ignored for addresses without a slot unless `add`.
   void Learn(const IpAddress& address, const MacAddr& mac, uint32_t now_ms, bool add) noexcept;
 
+  /// Whose MAC the slot is for; empty if it has another owner by now.
+  IpAddress AddressOf(NeighborId id) const noexcept;
+
   /// Frees unused slots. From a maintenance thread, every few seconds.
   void Sweep(uint32_t now_ms) noexcept;
 

@@ -3,6 +3,8 @@
 #include <array>
 #include <span>
 
+#include <rte_ip.h>
+
 #include "pmd/offload.h"
 #include "switch/arp.h"
 #include "switch/parse.h"
@@ -23,15 +25,11 @@ EndpointId VictimOf(const Tables& t, const Packet& p, DropReason reason) noexcep
   return receiver == nullptr ? sender : receiver->id;
 }
 
-void SendArpRequest(WorkerContext& w, const IpAddress& target, const MacAddr& known) noexcept {
-  const LocalNode& local = w.tables->local;
-  if (!target.is_v4() || !local.underlay_address.is_v4() || local.underlay_port == kNoPort) return;
-  rte_mbuf* m = BuildArpRequest(w.shared.pools->small(), local.underlay_mac, local.underlay_address.v4(),
-                                target.v4(), known);
-  if (m == nullptr) return;
-  w.counters.Add(Counter::kGenerated);
-  w.counters.Add(Counter::kArpRequests);
-  w.tx.Add(*w.tables, w.counters, local.underlay_port, m);
+/// The underlay address that a stripped packet goes to next. Not by its key: an ICMP error's is the quoted
+/// tuple.
+IpAddress NeighborOf(const Adjacency& a, const Packet& p) noexcept {
+  if (!a.hop.neighbor.empty()) return a.hop.neighbor;
+  return Ipv4{rte_pktmbuf_mtod_offset(p.mbuf, const rte_ipv4_hdr*, p.l3_offset)->dst_addr};
 }
 
 /// The header in front, and into the port's tx buffer.
@@ -53,13 +51,12 @@ void QueueForNeighbor(WorkerContext& w, Packet& p, NextHopId next_hop, NeighborI
 void Transmit(WorkerContext& w, Packet& p, Path path) noexcept {
   const Adjacency& a = w.tables->adjacencies[path.next_hop.value()];
   if (a.to_endpoint) return Finish(w, p, a, {});
-  const IpAddress target = a.hop.neighbor.empty() ? IpAddress(p.key.dst) : a.hop.neighbor;
   NeighborTable::Result r = w.shared.neighbors.Use(path.neighbor, w.now_ms);
   if (r.expired) {
-    path.neighbor = w.shared.neighbors.SlotFor(target, w.now_ms);
+    path.neighbor = w.shared.neighbors.SlotFor(NeighborOf(a, p), w.now_ms);
     r = w.shared.neighbors.Use(path.neighbor, w.now_ms);
   }
-  if (r.probe) SendArpRequest(w, target, r.usable ? r.mac : MacAddr{});
+  if (r.probe) SendArpRequest(w, path.neighbor, r.usable ? r.mac : MacAddr{});
   if (!r.usable) return QueueForNeighbor(w, p, path.next_hop, path.neighbor);
   Finish(w, p, a, r.mac);
 }
@@ -89,6 +86,18 @@ Path PathOf(WorkerContext& w, const Forwarding& f) noexcept {
 void DropPacket(WorkerContext& w, Packet& p, DropReason reason) noexcept {
   w.counters.AddDrop(reason, VictimOf(*w.tables, p, reason));
   rte_pktmbuf_free(p.mbuf);
+}
+
+void SendArpRequest(WorkerContext& w, NeighborId neighbor, const MacAddr& known) noexcept {
+  const IpAddress target = w.shared.neighbors.AddressOf(neighbor);
+  const LocalNode& local = w.tables->local;
+  if (!target.is_v4() || !local.underlay_address.is_v4() || local.underlay_port == kNoPort) return;
+  rte_mbuf* m = BuildArpRequest(w.shared.pools->small(), local.underlay_mac, local.underlay_address.v4(),
+                                target.v4(), known);
+  if (m == nullptr) return;
+  w.counters.Add(Counter::kGenerated);
+  w.counters.Add(Counter::kArpRequests);
+  w.tx.Add(*w.tables, w.counters, local.underlay_port, m);
 }
 
 void ReportError(WorkerContext& w, const Packet& p, IcmpError error, uint16_t mtu) noexcept {

@@ -29,6 +29,10 @@ void ResumePacket(WorkerContext& w, PendingPacket& waiting, const MacAddr& mac) 
 /// Sends a stripped IPv4 packet that the switch made itself (already counted as generated).
 void EmitOwn(WorkerContext& w, Packet& p) noexcept;
 
+/// Asks the underlay for the neighbour's MAC; at `known`, if that is not empty, to hear that it is still
+/// there.
+void SendArpRequest(WorkerContext& w, NeighborId neighbor, const MacAddr& known) noexcept;
+
 /// Sends an ICMP error about `p` to its source, if one may be sent; `p` stays the caller's.
 void ReportError(WorkerContext& w, const Packet& p, IcmpError error, uint16_t mtu) noexcept;
 

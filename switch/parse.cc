@@ -30,8 +30,13 @@ constexpr uint8_t kOptionEnd = 0, kOptionNop = 1, kOptionLooseRoute = 131, kOpti
 
 bool Same(const rte_ether_addr& a, const MacAddr& b) { return std::memcmp(&a, b.bytes.data(), 6) == 0; }
 
-bool IsIcmpQuery(uint8_t type) {  // with an identifier: echo, timestamp, information
-  return type == 0 || type == 8 || (type >= 13 && type <= 16);
+bool IsIcmpQuery(uint8_t type) {  // with an identifier: echo, timestamp, information, address mask
+  return type == 0 || type == 8 || (type >= 13 && type <= 18);
+}
+
+void SetIcmpQuery(FlowKey4& key, const rte_icmp_hdr& icmp) {
+  key.src_port_be = key.dst_port_be = icmp.icmp_ident;
+  key.icmp_reply = icmp.icmp_type != 8 && icmp.icmp_type % 2 == 0;  // requests but echo's are odd
 }
 
 bool IsIcmpError(uint8_t type) {  // unreachable, quench, redirect, time exceeded, parameter problem
@@ -295,7 +300,7 @@ DropReason Parser::Icmp(Packet& p, const Ip& ip) noexcept {
   p.icmp_type = icmp->icmp_type;
   p.icmp_code = icmp->icmp_code;
   if (IsIcmpQuery(p.icmp_type)) {
-    p.key.src_port_be = p.key.dst_port_be = icmp->icmp_ident;
+    SetIcmpQuery(p.key, *icmp);
   } else if (IsIcmpError(p.icmp_type)) {
     p.kind = PacketKind::kIcmpError;
     return Quoted(p, ip.l4 + sizeof(rte_icmp_hdr), ip.end);
@@ -323,7 +328,7 @@ DropReason Parser::Quoted(Packet& p, uint32_t offset, uint32_t end) noexcept {
     const auto* icmp = At<rte_icmp_hdr>(p, l4);
     // RFC 1122 3.2.2: there is no error about an error.
     if (!IsIcmpQuery(icmp->icmp_type)) return DropReason::kMalformed;
-    p.key.src_port_be = p.key.dst_port_be = icmp->icmp_ident;
+    SetIcmpQuery(p.key, *icmp);
   }
   return DropReason::kNone;
 }

@@ -30,10 +30,11 @@ class PendingQueue {
   DropReason Push(const Packet& packet, NextHopId next_hop, uint32_t generation, NeighborId neighbor,
                   uint32_t now_ms) noexcept;
 
-  /// emit(PendingPacket&, const MacAddr&) for what can go, in order of arrival; drop(rte_mbuf*, DropReason)
-  /// for what has waited kWaitMs. Both take the mbuf. Cheap when nothing has changed: for every loop.
-  template <class Emit, class Drop>
-  void Flush(uint32_t now_ms, NeighborTable& neighbors, Emit&& emit, Drop&& drop) noexcept {
+  /// emit(PendingPacket&, const MacAddr&) for what can go, in order of arrival; drop(PendingPacket&) for what
+  /// has waited kWaitMs. Both take the mbuf. probe(NeighborId) when it is time to ask again. Cheap when
+  /// nothing has changed: for every loop.
+  template <class Emit, class Probe, class Drop>
+  void Flush(uint32_t now_ms, NeighborTable& neighbors, Emit&& emit, Probe&& probe, Drop&& drop) noexcept {
     if (size_ == 0 || !Due(now_ms, neighbors.changes())) return;
     // emit may queue again: what came meanwhile is behind `n` and kept.
     const uint16_t n = size_;
@@ -41,10 +42,11 @@ class PendingQueue {
     for (uint16_t i = 0; i < n; ++i) {
       PendingPacket p = queue_[i];
       const NeighborTable::Result r = neighbors.Use(p.neighbor, now_ms);
+      if (r.probe && !r.usable) probe(p.neighbor);
       if (r.usable) {
         emit(p, r.mac);
       } else if (r.expired || static_cast<int32_t>(now_ms - p.deadline_ms) >= 0) {
-        drop(p.packet.mbuf, DropReason::kNeighborUnresolved);
+        drop(p);
       } else {
         queue_[kept++] = p;
       }
@@ -53,10 +55,10 @@ class PendingQueue {
     size_ = kept;
   }
 
-  /// Gives everything to drop(rte_mbuf*, DropReason): the worker ends.
+  /// Gives everything to drop(PendingPacket&): the worker ends.
   template <class Drop>
   void Clear(Drop&& drop) noexcept {
-    for (uint16_t i = 0; i < size_; ++i) drop(queue_[i].packet.mbuf, DropReason::kShutdown);
+    for (uint16_t i = 0; i < size_; ++i) drop(queue_[i]);
     size_ = 0;
   }
 

@@ -83,6 +83,7 @@ void Miss(WorkerContext& w, Packet& p, Entry* stale) noexcept {
 void Hit(WorkerContext& w, Packet& p, Entry& e) noexcept {
   if (e.generation != w.tables->generation) return Miss(w, p, &e);
   DropReason reason = e.reason;
+  if (reason != DropReason::kNone && !IsStillDenied(w, p, e.conn, e.conn_serial)) return Miss(w, p, &e);
   const bool due = w.now_ms - e.last_seen_ms >= kTouchMs;
   if (due || (e.flags & Entry::kUnsettled) != 0 || (p.tcp_flags & kTcpStateFlags) != 0) {
     if (e.conn != 0 && reason == DropReason::kNone) {
@@ -108,9 +109,16 @@ FragmentKey<Ipv4> KeyOf(const Packet& p) noexcept {
           .proto = p.key.proto};
 }
 
+void LearnFragment(WorkerContext& w, const Packet& p) noexcept {
+  const FlowKey4& key = p.key;
+  w.fragments.Learn(KeyOf(p),
+                    {.src_be = key.src_port_be, .dst_be = key.dst_port_be, .icmp_reply = key.icmp_reply},
+                    w.now_ms);
+}
+
 /// `e`: what the bulk look-up found; an earlier packet of the burst may have changed that.
 void HandleFlow(WorkerContext& w, Packet& p, Entry* e) noexcept {
-  if (p.first_fragment) w.fragments.Learn(KeyOf(p), {p.key.src_port_be, p.key.dst_port_be}, w.now_ms);
+  if (p.first_fragment) LearnFragment(w, p);
   if (e == nullptr || !e->in_use || !(e->key == p.key)) e = w.flows.Find(p.key, p.hash);
   if (e != nullptr) return Hit(w, p, *e);
   Miss(w, p, nullptr);
@@ -121,6 +129,7 @@ void HandleLaterFragment(WorkerContext& w, Packet& p) noexcept {
   if (!ports) return DropPacket(w, p, DropReason::kFragmentNoFirst);
   p.key.src_port_be = ports->src_be;
   p.key.dst_port_be = ports->dst_be;
+  p.key.icmp_reply = ports->icmp_reply;
   p.hash = FlowHash(p.key, w.shared.hash_seed);
   Entry* e = w.flows.Find(p.key, p.hash);
   if (e != nullptr) return Hit(w, p, *e);
@@ -137,7 +146,8 @@ void HandleIcmpError(WorkerContext& w, Packet& p) noexcept {
   if (f.action == Action::kDrop) return DropPacket(w, p, f.reason);
   // About a packet of our own (an echo reply...): nothing to do.
   if (f.action == Action::kLocal) return DropPacket(w, p, DropReason::kNotOurAddress);
-  if (!IsRelated(w, p)) return DropPacket(w, p, DropReason::kNoConnection);
+  // To the sender of what it quotes and nobody else, or it would carry anything past the policies.
+  if (h.dst != IpAddress(p.key.src) || !IsRelated(w, p)) return DropPacket(w, p, DropReason::kNoConnection);
   ForwardPacket(w, p, PathOf(w, f));
 }
 
@@ -191,18 +201,19 @@ void FlushPending(WorkerContext& w) noexcept {
         w.counters.Subtract(Counter::kQueued);
         ResumePacket(w, waiting, mac);
       },
-      [&w](rte_mbuf* m, DropReason reason) {
+      [&w](NeighborId neighbor) { SendArpRequest(w, neighbor, {}); },
+      [&w](PendingPacket& waiting) {
+        Packet& p = waiting.packet;
         w.counters.Subtract(Counter::kQueued);
-        w.counters.AddDrop(reason, kNoEndpoint);
-        rte_pktmbuf_free(m);
+        if (p.key.in_port != kNoPort) ReportError(w, p, IcmpError::kHostUnreachable, 0);
+        DropPacket(w, p, DropReason::kNeighborUnresolved);
       });
 }
 
 void DropPending(WorkerContext& w) noexcept {
-  w.pending.Clear([&w](rte_mbuf* m, DropReason reason) {
+  w.pending.Clear([&w](PendingPacket& waiting) {
     w.counters.Subtract(Counter::kQueued);
-    w.counters.AddDrop(reason, kNoEndpoint);
-    rte_pktmbuf_free(m);
+    DropPacket(w, waiting.packet, DropReason::kShutdown);
   });
 }
 

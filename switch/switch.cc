@@ -211,6 +211,7 @@ void Switch::ForEachFlow(const std::function<bool(const FlowRecord&)>& fn) {
     bool more = true;
     while (more) {
       std::vector<FlowRecord> step;
+      step.reserve(kFlowsPerStep);  // the worker must not allocate
       worker->Call([&](WorkerContext& w) {
         more = w.flows.ForEachChunk(cursor, kFlowsPerStep,
                                     [&](const auto& e) { step.push_back(RecordOf(e, w)); });

@@ -61,14 +61,19 @@ void StorePolicy(Conn& c, const PolicyDecision& d) noexcept {
 
 enum class Currency : uint8_t { kCurrent, kOutdated, kOtherOwner };
 
+/// Versions count up. A later one is another worker's, who has taken over the next tables already: its
+/// verdict stands, or the two would undo each other's.
+bool IsCurrent(const Endpoint* e, const std::atomic<uint32_t>& version) noexcept {
+  return e == nullptr || static_cast<int32_t>(version.load(std::memory_order_acquire) - e->version) >= 0;
+}
+
 /// Whether the connection was decided by the policies in force, for the pods that now have its addresses.
 Currency CurrencyOf(const Tables& t, const Conn& c) noexcept {
   const Endpoint* src = t.EndpointOf(c.key.src);
   const Endpoint* dst = t.EndpointOf(c.key.dst);
   if ((src == nullptr ? kNoEndpoint : src->id) != c.src_endpoint) return Currency::kOtherOwner;
   if ((dst == nullptr ? kNoEndpoint : dst->id) != c.dst_endpoint) return Currency::kOtherOwner;
-  const bool current = (src == nullptr || src->version == c.src_version.load(std::memory_order_acquire)) &&
-                       (dst == nullptr || dst->version == c.dst_version.load(std::memory_order_acquire));
+  const bool current = IsCurrent(src, c.src_version) && IsCurrent(dst, c.dst_version);
   return current ? Currency::kCurrent : Currency::kOutdated;
 }
 
@@ -194,6 +199,11 @@ Touch TouchConnection(WorkerContext& w, const Packet& p, uint32_t connection, ui
   if (c.last_seen_ms.load(std::memory_order_relaxed) != w.now_ms)
     c.last_seen_ms.store(w.now_ms, std::memory_order_relaxed);
   return IsUnsettled(p, next) ? Touch::kUnsettled : Touch::kSettled;
+}
+
+bool IsStillDenied(const WorkerContext& w, const Packet& p, uint32_t connection, uint32_t serial) noexcept {
+  const auto found = w.shared.connections->Find(p.key, SymmetricHash(p.key, w.shared.hash_seed));
+  return found.index == connection && (connection == 0 || found.serial == serial);
 }
 
 bool IsRelated(WorkerContext& w, const Packet& p) noexcept {

@@ -35,6 +35,10 @@ enum class Touch : uint8_t {
 Touch TouchConnection(WorkerContext& w, const Packet& p, uint32_t connection, uint32_t serial,
                       bool reply) noexcept;
 
+/// Whether a cached denial holds: it was of this connection, 0 for none, and the other side may have opened
+/// one since, which the packet now belongs to.
+bool IsStillDenied(const WorkerContext& w, const Packet& p, uint32_t connection, uint32_t serial) noexcept;
+
 /// The connection that an ICMP error's quoted packet belongs to lives and is allowed.
 bool IsRelated(WorkerContext& w, const Packet& p) noexcept;
 

@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "switch/elapsed.h"
+
 namespace podwire {
 namespace {
 

@@ -70,10 +70,13 @@ TEST_F(ParseTest, TcpFlagsAndSctpPorts) {
 }
 
 TEST_F(ParseTest, IcmpQueriesCarryTheirIdentifierTwice) {
-  for (const uint8_t type : {0, 8, 13, 14, 15, 16}) {
+  for (const auto& [type, reply] :
+       {std::pair<uint8_t, uint8_t>{8, 0}, {0, 1}, {13, 0}, {14, 1}, {15, 0}, {16, 1}, {17, 0}, {18, 1}}) {
     const Packet p = Pod(FromPod().Ip4("10.244.1.2", "10.244.2.5").Icmp(type, 0, 4711).Payload(8));
     ASSERT_EQ(p.kind, PacketKind::kFlow) << int{type};
-    EXPECT_EQ(p.key, Key("10.244.1.2", 4711, "10.244.2.5", 4711, 1, kPodPort));
+    FlowKey4 key = Key("10.244.1.2", 4711, "10.244.2.5", 4711, 1, kPodPort);
+    key.icmp_reply = reply;
+    EXPECT_EQ(p.key, key) << int{type};
     EXPECT_EQ(p.icmp_type, type);
   }
 }

@@ -1,5 +1,6 @@
 #include "switch/pipeline.h"
 
+#include "switch/decide.h"
 #include "tests/switch/pipeline_fixture.h"
 
 namespace podwire::testing {
@@ -160,7 +161,30 @@ TEST_F(PipelineTest, AnUnansweredNeighbourLosesPacketsByName) {
   EXPECT_EQ(Drops(DropReason::kNeighborQueueFull), 2u);
   Pass(2000);
   EXPECT_EQ(Drops(DropReason::kNeighborUnresolved), 8u);
-  EXPECT_EQ(Sent(kUnderlayPort).size(), 1u) << "one ARP request a second, no packet";
+  EXPECT_EQ(Sent(kUnderlayPort).size(), 2u) << "one ARP request a second, no packet";
+}
+
+TEST_F(PipelineTest, APeerThatComesUpLateIsFoundBySlowTraffic) {
+  for (int second = 0; second < 5; ++second) {
+    Receive(kPodPort, {FromPod().Ip4(kA, kRemote).Icmp(8, 0, 7, 1)});
+    for (int i = 0; i < 100; ++i) Pass(10);
+  }
+  EXPECT_GE(Count(Counter::kArpRequests), 5u) << "one a second, as long as somebody wants to go there";
+  EXPECT_EQ(Drops(DropReason::kNeighborUnresolved), 5u);
+  const auto errors = Sent(kPodPort);
+  ASSERT_EQ(errors.size(), 5u);
+  EXPECT_EQ(Be16(errors[0], 34), 0x0301) << "host unreachable";
+  DropCounts of_a{};
+  worker->counters.AddTo(of_a, EndpointId(0));
+  EXPECT_EQ(of_a[static_cast<size_t>(DropReason::kNeighborUnresolved)], 5u);
+}
+
+TEST_F(PipelineTest, AnIcmpErrorToTheUnderlayAsksForWhomItGoesTo) {
+  Receive(kUnderlayPort, {FromPeer().Ip4("192.0.2.77", kA, {.ttl = 1}).Udp(1, 2)});
+  const auto out = Sent(kUnderlayPort);
+  ASSERT_EQ(out.size(), 1u);
+  ASSERT_EQ(Be16(out[0], 12), 0x0806);
+  EXPECT_EQ(Be32(out[0], 38), 0xc000024du) << "192.0.2.77";
 }
 
 TEST_F(PipelineTest, TunnelPacketsAreTakenApartAndDelivered) {
@@ -255,6 +279,64 @@ TEST_F(PipelineTest, IcmpErrorsBelongToTheirConnection) {
   Receive(kPodPortB, {error(kA, kB, 40000, 81)});
   EXPECT_TRUE(Sent(kPodPort).empty());
   EXPECT_EQ(Drops(DropReason::kNoConnection), 1u);
+}
+
+TEST_F(PipelineTest, IcmpErrorsGoToTheSenderOfWhatTheyQuoteOnly) {
+  Receive(kPodPort, {FromPod().Ip4(kA, kRemote).Udp(5, 6)});
+  Publish(WithPolicies({kDenyIngress}));
+  // a's own connection, quoted to b, which a may not reach.
+  Receive(kPodPort, {FromPod().Ip4(kA, kB).Icmp(3, 3).Raw(Frame().Ip4(kA, kRemote).Udp(5, 6).Build())});
+  EXPECT_TRUE(Sent(kPodPortB).empty());
+  EXPECT_EQ(Drops(DropReason::kNoConnection), 1u);
+}
+
+TEST_F(PipelineTest, ADeniedTupleIsAReplyOnceTheOtherSideHasOpened) {
+  Publish(WithPolicies({kDenyIngress}));
+  const Frame gossip = FromPod().Ip4(kA, kB).Udp(7946, 7946);
+  Receive(kPodPort, {gossip, gossip});
+  EXPECT_EQ(Drops(DropReason::kPolicyDeniedIngress), 2u);
+  Receive(kPodPortB, {FromB().Ip4(kB, kA).Udp(7946, 7946)});
+  Receive(kPodPort, {gossip});
+  EXPECT_EQ(Sent(kPodPortB).size(), 1u);
+}
+
+TEST_F(PipelineTest, AWorkerWithOlderTablesDoesNotUndoAVerdict) {
+  Receive(kPodPort, {Ask(80)});
+  Publish(WithPolicies({kDenyIngress}));
+  Receive(kPodPort, {Ask(80)});
+  Sent(kPodPortB);
+  worker->tables = tables[0].get();  // another worker's, a moment before it takes over
+  Receive(kPodPort, {Ask(80)});
+  EXPECT_TRUE(Sent(kPodPortB).empty());
+  shared.connections->ForEach([](const auto& c) {
+    EXPECT_EQ(c.denied, DropReason::kPolicyDeniedIngress);
+    EXPECT_EQ(c.dst_version, 2u);
+    return true;
+  });
+  worker->tables = tables.back().get();
+}
+
+TEST_F(PipelineTest, ItsOwnNodeIsAlwaysInReach) {
+  Publish(WithPolicies({kDenyEgress}));
+  Receive(kPodPort, {FromPod().Ip4(kA, "10.244.1.1").Icmp(8, 0, 7, 1)});
+  EXPECT_EQ(Sent(kPodPort).size(), 1u);
+  const Headers ping{.src = Ip(kA), .dst = Ip("10.244.1.1"), .proto = 1, .in_port = kPodPort};
+  EXPECT_EQ(Decide(*worker->tables, ping).action, Action::kLocal) << "explain says what the wire does";
+}
+
+TEST_F(PipelineTest, APingIsNoLeaveToPingBack) {
+  Publish(WithPolicies(
+      {R"({"metadata": {"name": "deny"}, "spec": {"podSelector": {"matchLabels": {"app": "a"}}}})"}));
+  Receive(kPodPort, {FromPod().Ip4(kA, kB).Icmp(8, 0, 7, 1)});
+  Receive(kPodPortB, {FromB().Ip4(kB, kA).Icmp(8, 0, 7, 1)});
+  EXPECT_TRUE(Sent(kPodPort).empty()) << "a request with the identifier of a's own is no answer";
+  EXPECT_EQ(Drops(DropReason::kPolicyDeniedIngress), 1u);
+  Receive(kPodPortB, {FromB().Ip4(kB, kA, {.id = 3, .mf = true}).Icmp(0, 0, 7, 1).Payload(1400),
+                      FromB().Ip4(kB, kA, {.id = 3, .fragment_offset = 1408, .proto = 1}).Payload(92)});
+  EXPECT_EQ(Sent(kPodPort).size(), 2u) << "the answer, in two fragments";
+  Receive(kPodPort, {FromPod().Ip4(kA, kB).Icmp(17, 0, 8, 1).Payload(4)});
+  Receive(kPodPortB, {FromB().Ip4(kB, kA).Icmp(18, 0, 8, 1).Payload(4)});
+  EXPECT_EQ(Sent(kPodPort).size(), 1u);
 }
 
 TEST_F(PipelineTest, RepliesToNothingAreDropped) {
