@@ -49,7 +49,7 @@ absl::Status Prepare(sqlite3* db) {
   sqlite3_busy_timeout(db, 2000);
   RETURN_IF_ERROR(CheckIntegrity(db));
   RETURN_IF_ERROR(
-      Execute(db, "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON"));
+      Execute(db, "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON"));
   int64_t version = 0;
   {
     ASSIGN_OR_RETURN(Statement read, Statement::Prepare(db, "PRAGMA user_version"));
@@ -116,13 +116,6 @@ absl::StatusOr<std::map<std::string, IpPrefix>> Store::LoadPlannedSubnets() {
 
 absl::Status Store::WriteObjects(const ObjectEdit& edit) {
   const std::lock_guard lock(mutex_);
-  RETURN_IF_ERROR(Execute(db_.get(), "PRAGMA synchronous = FULL"));
-  absl::Status status = WriteObjectsLocked(edit);
-  status.Update(Execute(db_.get(), "PRAGMA synchronous = NORMAL"));
-  return status;
-}
-
-absl::Status Store::WriteObjectsLocked(const ObjectEdit& edit) {
   sqlite3* db = db_.get();
   ASSIGN_OR_RETURN(Transaction t, Transaction::Begin(db));
   for (const ObjectId& id : edit.remove) {

@@ -37,9 +37,7 @@ struct ObjectEdit {
 };
 
 /// What survives podwired: applied objects, attachments, addresses given out, planned subnets. SQLite in the
-/// state directory (write-ahead log): what a method answered OK for survives kill -9. Objects survive a loss
-/// of power too; attachments need not, for their namespaces do not: no disk is waited for while pods start.
-/// Any thread.
+/// state directory (write-ahead log, synchronous): what a method answered OK for is on disk. Any thread.
 class Store {
  public:
   /// Opens or creates `file`. DataLoss names the file and the cure when it is damaged, FailedPrecondition
@@ -62,7 +60,6 @@ class Store {
 
  private:
   explicit Store(SqlitePtr db) : db_(std::move(db)) {}
-  absl::Status WriteObjectsLocked(const ObjectEdit& edit);
   absl::Status PutMeta(std::string_view key, std::string_view value);
 
   std::mutex mutex_;
