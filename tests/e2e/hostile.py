@@ -7,13 +7,14 @@ import sys
 
 from harness import main
 from lab import Node
+from lab.lab import wait_for
 from lab.run import ip, sh
 
 NETWORK = {"Network": "10.244.0.0/16", "Backend": {"Type": "vxlan"}}
 
 # Frames with virtio-net headers of all kinds, right and wrong: what the pod's kernel takes reaches the tap.
 FRAMES = r"""
-import random, socket, struct, sys
+import random, socket, struct, sys, time
 src, dst, gateway = sys.argv[1], sys.argv[2], bytes.fromhex(sys.argv[3].replace(":", ""))
 s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW); s.bind(("eth0", 0x0800)); s.setsockopt(263, 15, 1)  # PACKET_VNET_HDR
 def checksum(b):
@@ -32,11 +33,13 @@ headers = [(flags, gso, size, start, offset) for flags in (0, 1, 2, 255) for gso
 cases = [(f, h) for f in frames for h in headers]
 random.Random(1).shuffle(cases)
 sent = 0
-for f, (flags, gso, size, start, offset) in cases:
+for i, (f, (flags, gso, size, start, offset)) in enumerate(cases):
+    if i % 50 == 0: time.sleep(0.005)  # the tap's queue drops what comes faster than it is read
     try: sent += s.send(struct.pack("=BBHHHH", flags, gso, 54, size, start, offset) + f) > 0
     except OSError: pass
 r = random.Random(2)
-for _ in range(5000):
+for i in range(5000):
+    if i % 200 == 0: time.sleep(0.005)
     f = gateway + s.getsockname()[4] + r.choice((b"\x08\x00", b"\x08\x06", b"\x86\xdd", b"\x81\x00")) + r.choice((b"", b"\x45")) + r.randbytes(r.choice((0, 1, 5, 20, 60, 1400)))
     try: sent += s.send(bytes(10) + f) > 0
     except OSError: pass
@@ -49,8 +52,10 @@ def frames(node, checks, a, b):
     for target in (b.address, "10.244.7.5", "10.244.1.1"):
         before = node.drops("malformed")
         sent = int(a.run(sys.executable, "-c", FRAMES, a.address, target, mac, timeout=120).stdout)
+        # The pod's queue may still hold some.
+        wait_for(lambda: node.drops("malformed") - before > 100, what=f"malformed drops of {sent} frames to {target}")
         malformed = node.drops("malformed") - before
-        checks.check(sent > 1000 and malformed > 100, f"frames with wrong headers to {target} are counted", f"{sent} sent, {malformed} malformed")
+        checks.check(sent > 1000, f"frames with wrong headers to {target} are counted", f"{sent} sent, {malformed} malformed")
         checks.equal(b.ping("10.244.1.1"), 3, "another pod goes on")
 
 
