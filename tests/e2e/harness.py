@@ -53,11 +53,10 @@ def main(test):
     signal.alarm(DEADLINE)
     try:
         lab = Lab()
-        with lab:
-            test(lab, checks)
-            for node in lab.nodes:
-                if node.process and node.process.poll() is None:
-                    checks.books(node)
+        test(lab, checks)
+        for node in lab.nodes:
+            if node.process and node.process.poll() is None:
+                checks.books(node)
     except (LabError, Exception) as error:  # the report must come whatever it was
         checks.check(False, f"{type(error).__name__}: {error}")
         traceback.print_exc()

@@ -37,10 +37,10 @@ def killed_under_traffic(checks, node):
     node.kill()
     killed = time.monotonic()
     node.start()
-    checks.check(a.wait_reaches(b, timeout=10) < 10, "killed and started under traffic: pings pass again")
-    wait_for(stream.moves, timeout=10, what="the TCP connection after the restart")
+    checks.check(a.wait_reaches(b, timeout=30) < 30, "killed and started under traffic: pings pass again")
+    wait_for(stream.moves, timeout=30, what="the TCP connection after the restart")
     gap = stream.longest_gap(killed - 1)
-    checks.check(gap < 10, "a TCP connection outlives it", f"{gap * 1000:.0f} ms without a byte")
+    checks.check(gap < 30, "a TCP connection outlives it", f"{gap * 1000:.0f} ms without a byte")
     after = endpoints(node)
     same = all(before[k][f] == after[k][f] for k in before for f in ("addresses", "mac", "port", "netns"))
     checks.check(before.keys() == after.keys() and same, "the pods have the addresses, MACs and ports that they had")
@@ -52,7 +52,7 @@ def killed_under_traffic(checks, node):
     status, seconds = node.stop()
     checks.check(status == 0 and seconds < 2, "SIGTERM under attached pods: status 0", f"{seconds:.2f} s")
     node.start()
-    checks.check(a.wait_reaches(other, timeout=5) < 5, "and after that start they reach each other too")
+    checks.check(a.wait_reaches(other, timeout=20) < 20, "and after that start they reach each other too")
     for pod in (a, b, closed, other):
         node.detach(pod)
 

@@ -92,7 +92,7 @@ class Lab:
         return process
 
     @staticmethod
-    def end(process, number=signal.SIGTERM, timeout=5):
+    def end(process, number=signal.SIGTERM, timeout=10):
         """Ends a spawned process and its group; returns its exit status."""
         try:
             os.killpg(process.pid, number)
@@ -102,15 +102,23 @@ class Lab:
             return process.wait(timeout)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
-            return process.wait(5)
+            return process.wait(60)
 
     def close(self):
         if self.closed or self.keep:
             return
         self.closed = True
-        for process in reversed(self.processes):
-            if process.poll() is None:
-                self.end(process)
+        try:
+            for process in reversed(self.processes):
+                if process.poll() is None:
+                    self.end(process)
+        finally:
+            self._remove()
+
+    def _remove(self):
+        for node in self.nodes:
+            if node.process and node.process.returncode == -signal.SIGKILL:
+                shutil.rmtree(f"/run/dpdk/{node.file_prefix()}", ignore_errors=True)  # its own end removes them
         remove(self.namespaces, self.dir)
 
     def leftovers(self):

@@ -42,7 +42,7 @@ class Node:
             self.wait_up()
         return self
 
-    def wait_up(self, timeout=20):
+    def wait_up(self, timeout=60):
         def up():
             if self.process.poll() is not None:
                 raise LabError(f"podwired on {self.name} ended with {self.process.returncode}:\n{self.log_tail()}")
@@ -75,7 +75,7 @@ class Node:
 
     # podwire
     def cli(self, *words, check=True, stdin=None, timeout=60):
-        return sh([self.lab.program("podwire"), "--server", f"unix://{self.socket}", *words], check=check, stdin=stdin,
+        return sh([self.lab.program("podwire"), "--server", f"unix://{self.socket}", "--timeout", "30", *words], check=check, stdin=stdin,
                   timeout=timeout)
 
     def json(self, *words):
