@@ -144,7 +144,7 @@ class Builder {
       if (t_->fib.FindExact(r.prefix) != nullptr) continue;  // our own subnet
       t_->fib.Set(r.prefix, {.next_hop = NextHopId(first + static_cast<uint32_t>(r.next_hop)), .why = r.why});
     }
-    t_->vteps.insert(plan.vteps.begin(), plan.vteps.end());
+    for (const IpAddress& vtep : plan.vteps) t_->vteps.Insert(vtep);
     warnings_.insert(warnings_.end(), plan.warnings.begin(), plan.warnings.end());
     FillTunnel(*conf);
   }

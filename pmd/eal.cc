@@ -16,7 +16,6 @@
 
 #include "net/status.h"
 #include "pmd/eal_log.h"
-#include "pmd/offload.h"
 
 namespace podwire {
 namespace {
@@ -178,7 +177,6 @@ absl::StatusOr<EalInfo> InitEal(const EalOptions& options) {
   if (rte_eal_init(static_cast<int>(args.size()), argv.data()) < 0) {
     return StartError(rte_errno, capture.Text(), options);
   }
-  RETURN_IF_ERROR(RegisterOffloadField());
   return info;
 }
 

@@ -97,27 +97,30 @@ bool EthdevPort::OffloadToDevice(rte_mbuf& m) const noexcept {
 /// Makes `m` what the device can send as it is, or says what else must be done with it. Again is harmless.
 EthdevPort::Prepared EthdevPort::Prepare(rte_mbuf& m) const noexcept {
   const Offload& offload = OffloadOf(m);
+  if (offload.gso_size != 0) return PrepareSuperPacket(m);
   const bool tunnel = (m.ol_flags & RTE_MBUF_F_TX_TUNNEL_MASK) != 0;
-  if (offload.gso_size != 0) {
-    if (tunnel || (tx_offloads_ & RTE_ETH_TX_OFFLOAD_TCP_TSO) == 0) return Prepared::kSegment;
-    m.ol_flags &= ~kTxRequests;
-    return OffloadToDevice(m) ? Prepared::kReady : Prepared::kSegment;
-  }
   m.ol_flags &= ~kTxRequests;
   const bool copy = m.nb_segs > 1 && (tx_offloads_ & RTE_ETH_TX_OFFLOAD_MULTI_SEGS) == 0;
-  const bool in_software = tunnel || copy;
-  if (offload.needs_csum() && (in_software || !OffloadToDevice(m)) && !CompleteChecksum(m))
-    return Prepared::kBroken;
+  if (offload.needs_csum()) {
+    const bool in_software = tunnel || copy;
+    if ((in_software || !OffloadToDevice(m)) && !CompleteChecksum(m)) return Prepared::kBroken;
+  }
   return copy ? Prepared::kCopy : Prepared::kReady;
 }
 
-uint16_t EthdevPort::SendReady(TxQueue& q, uint16_t queue, rte_mbuf** mbufs, uint16_t n) noexcept {
-  uint64_t bytes = 0;  // before the burst: the driver owns the mbufs after it
-  for (uint16_t i = 0; i < n; ++i) bytes += mbufs[i]->pkt_len;
-  uint16_t ready = n;
-  if ((tx_offloads_ & (RTE_ETH_TX_OFFLOAD_TCP_CKSUM | RTE_ETH_TX_OFFLOAD_UDP_CKSUM)) != 0) {
-    ready = rte_eth_tx_prepare(device_.port(), queue, mbufs, n);
-  }
+EthdevPort::Prepared EthdevPort::PrepareSuperPacket(rte_mbuf& m) const noexcept {
+  const bool tunnel = (m.ol_flags & RTE_MBUF_F_TX_TUNNEL_MASK) != 0;
+  if (tunnel || (tx_offloads_ & RTE_ETH_TX_OFFLOAD_TCP_TSO) == 0) return Prepared::kSegment;
+  m.ol_flags &= ~kTxRequests;
+  return OffloadToDevice(m) ? Prepared::kReady : Prepared::kSegment;
+}
+
+/// `bytes`: of all `n`, summed before the burst, for the driver owns the mbufs after it. `requests`: what any
+/// of them asks of the device.
+uint16_t EthdevPort::SendReady(TxQueue& q, uint16_t queue, rte_mbuf** mbufs, uint16_t n, uint64_t bytes,
+                               uint64_t requests) noexcept {
+  const uint16_t ready =
+      (requests & kTxRequests) == 0 ? n : rte_eth_tx_prepare(device_.port(), queue, mbufs, n);
   const uint16_t sent = rte_eth_tx_burst(device_.port(), queue, mbufs, ready);
   for (uint16_t i = sent; i < n; ++i) bytes -= mbufs[i]->pkt_len;
   Add(q.packets, sent);
@@ -185,11 +188,15 @@ uint16_t EthdevPort::TxLocked(TxQueue& q, uint16_t queue, rte_mbuf** mbufs, uint
   uint16_t done = 0;
   while (done < n) {
     uint16_t end = done;
+    uint64_t bytes = 0, requests = 0;
     Prepared how = Prepared::kReady;
-    while (end < n && (how = Prepare(*mbufs[end])) == Prepared::kReady) ++end;
+    for (; end < n && (how = Prepare(*mbufs[end])) == Prepared::kReady; ++end) {
+      bytes += mbufs[end]->pkt_len;
+      requests |= mbufs[end]->ol_flags;
+    }
     if (end > done) {
-      done =
-          static_cast<uint16_t>(done + SendReady(q, queue, mbufs + done, static_cast<uint16_t>(end - done)));
+      const auto ready = static_cast<uint16_t>(end - done);
+      done = static_cast<uint16_t>(done + SendReady(q, queue, mbufs + done, ready, bytes, requests));
       if (done < end) break;
     }
     if (end < n) SendSpecial(q, queue, mbufs[done++], how);

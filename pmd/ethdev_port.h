@@ -78,7 +78,9 @@ class EthdevPort final : public Port {
 
   Prepared Prepare(rte_mbuf& m) const noexcept;
   bool OffloadToDevice(rte_mbuf& m) const noexcept;
-  uint16_t SendReady(TxQueue& q, uint16_t queue, rte_mbuf** mbufs, uint16_t n) noexcept;
+  Prepared PrepareSuperPacket(rte_mbuf& m) const noexcept;
+  uint16_t SendReady(TxQueue& q, uint16_t queue, rte_mbuf** mbufs, uint16_t n, uint64_t bytes,
+                     uint64_t requests) noexcept;
   void SendSegments(TxQueue& q, uint16_t queue, rte_mbuf* packet) noexcept;
   void SendCopy(TxQueue& q, uint16_t queue, rte_mbuf* packet) noexcept;
   void SendSpecial(TxQueue& q, uint16_t queue, rte_mbuf* packet, Prepared how) noexcept;

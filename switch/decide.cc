@@ -31,7 +31,7 @@ DropReason CheckPodSource(const Tables& t, const PortSlot& slot, const Headers& 
 }
 
 DropReason CheckUnderlaySource(const Tables& t, const Headers& h) {
-  if (h.tunnelled && !t.vteps.contains(h.tunnel_src)) return DropReason::kUnknownVtep;
+  if (h.tunnelled && !t.vteps.Contains(h.tunnel_src)) return DropReason::kUnknownVtep;
   const bool ours = t.EndpointOf(h.src) != nullptr || IsOwnAddress(t.local, h.src);
   return ours || IsMulticast(h.src) ? DropReason::kSpoofedAddress : DropReason::kNone;
 }

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "net/address.h"
+#include "switch/action.h"
 #include "switch/drop_reasons.h"
 #include "switch/tables.h"
 
@@ -19,13 +20,6 @@ struct Headers {
   PortId in_port = kNoPort;
   bool tunnelled = false;
   IpAddress tunnel_src;
-};
-
-enum class Action : uint8_t {
-  kDrop,
-  kDeliver,  ///< to a pod of this node
-  kForward,  ///< to a next hop on the underlay (the adjacency says how)
-  kLocal,    ///< to the switch itself: gateway or underlay address
 };
 
 /// Where a packet goes, policy aside.

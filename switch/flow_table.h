@@ -1,22 +1,23 @@
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 
 #include "net/id.h"
+#include "switch/action.h"
 #include "switch/drop_reasons.h"
 #include "switch/flow_key.h"
 #include "switch/page_array.h"
 
 namespace podwire {
 
-enum class Action : uint8_t;
-
 /// What becomes of the packets of one direction of a connection that come in on one port: a cached Decision.
 template <class Key>
 struct alignas(64) FlowEntry {
   static constexpr uint8_t kReply = 1;      ///< flags: the connection's reply direction
   static constexpr uint8_t kUnsettled = 2;  ///< flags: the connection's state must see every packet
+  static constexpr uint8_t kPlain = 4;      ///< flags: plain packets are forwarded without another look
 
   Key key;
   uint32_t conn = 0;         ///< index in the connection table; 0: none
@@ -26,13 +27,19 @@ struct alignas(64) FlowEntry {
   uint64_t packets = 0;
   uint64_t bytes = 0;
   NextHopId next_hop = kNoNextHop;
-  PortId out_port = kNoPort;
-  uint16_t neighbor = UINT16_MAX;  ///< a NeighborId's value
-  uint16_t mtu = 0;                ///< L3 bytes
+  uint16_t neighbor = UINT16_MAX;   ///< a NeighborId's value
+  uint16_t tunnel_src_port_be = 0;  ///< outer UDP source port, if the next hop is a tunnel
   Action action{};
   DropReason reason = DropReason::kNone;  ///< when action is to drop
   uint8_t flags = 0;
   bool in_use = false;  ///< the table's
+
+  /// After action, reason or kUnsettled has changed.
+  void SetPlain() noexcept {
+    const bool plain = action != Action::kDrop && action != Action::kLocal && reason == DropReason::kNone &&
+                       (flags & kUnsettled) == 0;
+    flags = static_cast<uint8_t>((flags & ~kPlain) | (plain ? kPlain : 0));
+  }
 };
 static_assert(sizeof(FlowEntry<FlowKey4>) == 64);
 
@@ -76,6 +83,15 @@ class FlowTable {
   /// it stopped. Returns how many it erased.
   size_t Age(uint32_t now_ms, size_t budget) noexcept;
 
+  /// For every loop: ages so that each place is looked at about once in kAgeRoundMs, a few places a
+  /// millisecond.
+  void AgeInPace(uint32_t now_ms) noexcept {
+    if (now_ms == paced_ms_) return;
+    const uint32_t elapsed = std::min(now_ms - paced_ms_, kAgeStepMs);
+    paced_ms_ = now_ms;
+    Age(now_ms, uint64_t{fresh_} * elapsed / kAgeRoundMs + 1);
+  }
+
   /// Calls fn(const Entry&) for the entries at the next `max` places from `cursor` on (start with 0) and
   /// moves it. False when the end is reached. What stays in the table between calls is seen exactly once.
   template <class Fn>
@@ -95,6 +111,7 @@ class FlowTable {
  private:
   static constexpr uint32_t kSlots = 10;
   static constexpr uint32_t kMinBuckets = 64;
+  static constexpr uint32_t kAgeRoundMs = 16384, kAgeStepMs = 100;
   static constexpr uint32_t kMeanLoad = 5;  // entries a bucket at which the table grows
 
   // Tag 0 is an empty slot. A full bucket continues in another of overflow_, by index; 0: none.
@@ -141,6 +158,7 @@ class FlowTable {
   uint32_t round_ = kMinBuckets;    // buckets when this doubling began
   uint32_t buckets_ = kMinBuckets;  // now: round_ <= buckets_ < 2 * round_
   uint32_t age_at_ = 0, evict_at_ = 0;
+  uint32_t paced_ms_ = 0;
   size_t size_ = 0;
   uint64_t evicted_ = 0;
 };

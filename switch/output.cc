@@ -50,7 +50,10 @@ void QueueForNeighbor(WorkerContext& w, Packet& p, NextHopId next_hop, NeighborI
 /// A stripped packet that fits: resolves the next hop's MAC, or waits for it.
 void Transmit(WorkerContext& w, Packet& p, Path path) noexcept {
   const Adjacency& a = w.tables->adjacencies[path.next_hop.value()];
-  if (a.to_endpoint) return Finish(w, p, a, {});
+  if (a.to_endpoint) {
+    w.adjacencies.Learn(path.next_hop, a, {});
+    return Finish(w, p, a, {});
+  }
   NeighborTable::Result r = w.shared.neighbors.Use(path.neighbor, w.now_ms);
   if (r.expired) {
     path.neighbor = w.shared.neighbors.SlotFor(NeighborOf(a, p), w.now_ms);
@@ -58,6 +61,7 @@ void Transmit(WorkerContext& w, Packet& p, Path path) noexcept {
   }
   if (r.probe) SendArpRequest(w, path.neighbor, r.usable ? r.mac : MacAddr{});
   if (!r.usable) return QueueForNeighbor(w, p, path.next_hop, path.neighbor);
+  w.adjacencies.Learn(path.next_hop, a, r.mac);
   Finish(w, p, a, r.mac);
 }
 

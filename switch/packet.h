@@ -42,6 +42,8 @@ struct Packet {
   bool tunnelled : 1;       ///< came in by VXLAN or the udp backend; outer headers are still in front
   bool first_fragment : 1;  ///< kFlow with ports, more fragments follow
   bool dont_fragment : 1;
+  bool plain : 1;  ///< kFlow that a settled flow may forward without another look: whole, TTL above 1, no
+                   ///< checksum or segmentation left to do, no SYN, FIN or RST, no congestion mark to move
 };
 static_assert(sizeof(Packet) <= 64);
 

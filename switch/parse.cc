@@ -15,6 +15,7 @@
 #include "pmd/offload.h"
 #include "pmd/segment.h"
 #include "switch/decide.h"
+#include "switch/plain_parser.h"
 #include "switch/tables.h"
 
 namespace podwire {
@@ -63,12 +64,21 @@ DropReason CheckOptions(const uint8_t* options, uint32_t len) {
 /// One burst's parser: what does not change between its packets.
 class Parser {
  public:
-  Parser(const Tables& tables, uint64_t seed) : tables_(tables), local_(tables.local), seed_(seed) {
+  Parser(const Tables& tables, uint64_t seed)
+      : tables_(tables), local_(tables.local), seed_(seed), plain_(tables) {
     tunnel_address_ =
         local_.tunnel_enabled && local_.underlay_address.is_v4() ? local_.underlay_address.v4() : Ipv4{};
   }
 
   void Parse(Packet& p, rte_mbuf* m, PortId in_port) noexcept {
+    if (plain_.Parse(p, m, in_port)) {
+      p.hash = FlowHash(p.key, seed_);
+    } else {
+      ParseGenerally(p, m, in_port);
+    }
+  }
+
+  void ParseGenerally(Packet& p, rte_mbuf* m, PortId in_port) noexcept {
     p = Packet{};
     p.mbuf = m;
     p.key.in_port = in_port;
@@ -104,9 +114,8 @@ class Parser {
                             Ip& ip) noexcept;
   DropReason Ipv4Packet(Packet& p, const PortSlot& slot) noexcept;
   bool IsTunnel(const Packet& p, const PortSlot& slot, const Ip& ip) const noexcept;
-  DropReason Tunnel(Packet& p, const Ip& outer, Ip& inner) noexcept;
+  DropReason Tunnel(Packet& p, const Ip& outer, Ip& inner) const noexcept;
   DropReason InnerOffset(const Packet& p, uint32_t payload, uint32_t end, uint32_t& inner) const noexcept;
-  bool KnownVtep(Ipv4 source) noexcept;
   static DropReason Describe(Packet& p, uint32_t l3, const Ip& ip) noexcept;
   static DropReason Transport(Packet& p, const Ip& ip) noexcept;
   static DropReason Tcp(Packet& p, const Ip& ip) noexcept;
@@ -119,7 +128,7 @@ class Parser {
   const LocalNode& local_;
   uint64_t seed_;
   Ipv4 tunnel_address_;  // zero: no tunnels
-  Ipv4 known_vtep_;      // the last one found: most of a burst comes from few
+  PlainParser plain_;
 };
 
 DropReason Parser::CheckMacs(const PortSlot& slot, const rte_ether_hdr& eth) noexcept {
@@ -199,13 +208,6 @@ bool Parser::IsTunnel(const Packet& p, const PortSlot& slot, const Ip& ip) const
          At<rte_udp_hdr>(p, ip.l4)->dst_port == local_.tunnel_port_be;
 }
 
-bool Parser::KnownVtep(Ipv4 source) noexcept {
-  if (source == known_vtep_ && source.be != 0) return true;
-  if (!tables_.vteps.contains(IpAddress(source))) return false;
-  known_vtep_ = source;
-  return true;
-}
-
 DropReason Parser::InnerOffset(const Packet& p, uint32_t payload, uint32_t end,
                                uint32_t& inner) const noexcept {
   inner = payload;
@@ -227,13 +229,13 @@ DropReason Parser::InnerOffset(const Packet& p, uint32_t payload, uint32_t end,
   return DropReason::kNone;
 }
 
-DropReason Parser::Tunnel(Packet& p, const Ip& outer, Ip& inner) noexcept {
+DropReason Parser::Tunnel(Packet& p, const Ip& outer, Ip& inner) const noexcept {
   if (outer.fragment) return DropReason::kWrongTunnel;
   const uint32_t udp_len = rte_be_to_cpu_16(At<rte_udp_hdr>(p, outer.l4)->dgram_len);
   const uint32_t end = outer.l4 + udp_len;
   if (udp_len < sizeof(rte_udp_hdr) || end > outer.end) return DropReason::kMalformed;
   const Ipv4 source{outer.header->src_addr};
-  if (!KnownVtep(source)) return DropReason::kUnknownVtep;
+  if (!tables_.vteps.Contains(source)) return DropReason::kUnknownVtep;
   uint32_t offset = 0;
   const DropReason r = InnerOffset(p, outer.l4 + sizeof(rte_udp_hdr), end, offset);
   if (r != DropReason::kNone) return r;
@@ -382,6 +384,11 @@ void Parse(const Tables& tables, std::span<rte_mbuf* const> mbufs, const PortId*
     if (i + kAhead < mbufs.size()) rte_prefetch0(rte_pktmbuf_mtod(mbufs[i + kAhead], void*));
     parser.Parse(out[i], mbufs[i], in_ports[i]);
   }
+}
+
+void ParseGenerally(const Tables& tables, rte_mbuf* mbuf, PortId in_port, uint64_t hash_seed,
+                    Packet& out) noexcept {
+  Parser(tables, hash_seed).ParseGenerally(out, mbuf, in_port);
 }
 
 Headers HeadersOf(const Packet& packet) noexcept {

@@ -25,6 +25,11 @@ struct Tables;
 void Parse(const Tables& tables, std::span<rte_mbuf* const> mbufs, const PortId* in_ports, uint64_t hash_seed,
            Packet* out) noexcept;
 
+/// The same of one frame without the shortcut for plain packets (plain_parser.h): the same descriptor but for
+/// `plain`. For tests of the shortcut.
+void ParseGenerally(const Tables& tables, rte_mbuf* mbuf, PortId in_port, uint64_t hash_seed,
+                    Packet& out) noexcept;
+
 /// What decide needs of a parsed IPv4 packet. Of an ICMP error: its own addresses, not the quoted packet's.
 Headers HeadersOf(const Packet& packet) noexcept;
 

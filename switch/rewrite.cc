@@ -17,6 +17,7 @@
 #include "overlay/next_hop.h"
 #include "pmd/offload.h"
 #include "pmd/segment.h"
+#include "switch/fast_forward.h"
 #include "switch/tables.h"
 
 namespace podwire {
@@ -55,12 +56,8 @@ void DescribeTunnel(Packet& p, uint16_t header_len, bool vxlan) {
 
 bool DecrementTtl(Packet& packet) noexcept {
   if (packet.ttl <= 1) return false;
-  rte_ipv4_hdr* ip = IpOf(packet);
-  const auto before = static_cast<uint16_t>(packet.ttl << 8);
   --packet.ttl;
-  const auto after = static_cast<uint16_t>(packet.ttl << 8);
-  ip->time_to_live = packet.ttl;
-  ip->hdr_checksum = UpdateChecksum(ip->hdr_checksum, rte_cpu_to_be_16(before), rte_cpu_to_be_16(after));
+  DecrementTtl(*IpOf(packet));
   return true;
 }
 

@@ -7,7 +7,6 @@
 #include <vector>
 
 #include <absl/container/flat_hash_map.h>
-#include <absl/container/flat_hash_set.h>
 
 #include "acl/compiled_policy.h"
 #include "net/address.h"
@@ -15,6 +14,7 @@
 #include "net/prefix_map.h"
 #include "overlay/next_hop.h"
 #include "pmd/port.h"
+#include "switch/vtep_set.h"
 
 namespace podwire {
 
@@ -93,7 +93,7 @@ struct Tables {
   std::vector<Adjacency> adjacencies;  ///< by NextHopId
   absl::flat_hash_map<IpAddress, EndpointId> endpoint_by_address;
   PrefixMap<FibEntry> fib;
-  absl::flat_hash_set<IpAddress> vteps;          ///< outer sources from which tunnel packets are accepted
+  VtepSet vteps;                                 ///< outer sources from which tunnel packets are accepted
   std::shared_ptr<const CompiledPolicy> policy;  ///< never null
 
   const Endpoint* EndpointAt(EndpointId id) const {

@@ -11,7 +11,6 @@ constexpr uint32_t kSpinLoops = 64;           // empty loops before the worker s
 constexpr uint32_t kPolledSleepUs = 50;       // with ports that have no descriptor
 constexpr uint32_t kWatchedSleepUs = 100000;  // all ports wake us: only flow ageing wants a look
 constexpr uint32_t kPendingSleepUs = 5000;    // packets wait for ARP
-constexpr uint32_t kAgeBudget = 32;           // flow entries looked at a loop
 
 }  // namespace
 
@@ -36,6 +35,7 @@ void Worker::TakeTables() noexcept {
   w.tables = w.shared.tables.load(std::memory_order_acquire);
   if (w.tables->generation == generation_.load(std::memory_order_relaxed)) return;
   w.tx.Resize(*w.tables);
+  w.adjacencies.Resize(*w.tables);
   w.poller.Rebuild(*w.tables);
   generation_.store(w.tables->generation, std::memory_order_release);
 }
@@ -50,7 +50,7 @@ uint16_t Worker::OneLoop() noexcept {
   if (n != 0) RunBurst(w, mbufs, in_ports, n);
   FlushPending(w);
   w.tx.Flush(*w.tables, w.counters);
-  w.flows.Age(w.now_ms, kAgeBudget);
+  w.flows.AgeInPace(w.now_ms);
   flow_count_.store(w.flows.size(), std::memory_order_relaxed);
   mailbox_.Poll(w);
   return n;

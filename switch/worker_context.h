@@ -7,6 +7,7 @@
 #include <rte_cycles.h>
 
 #include "pmd/mempool.h"
+#include "switch/adjacency_cache.h"
 #include "switch/conn_table.h"
 #include "switch/counters.h"
 #include "switch/flow_table.h"
@@ -61,6 +62,7 @@ struct alignas(64) WorkerContext {
   uint16_t outer_ip_id = 0;
   WorkerCounters counters;
   FlowTable<FlowKey4> flows;
+  AdjacencyCache adjacencies;
   FragmentTable fragments;
   PendingQueue pending;
   IcmpLimiter icmp_limiter;

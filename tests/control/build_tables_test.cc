@@ -82,7 +82,7 @@ TEST_F(BuildTablesTest, LocalNodeAndPeers) {
   EXPECT_EQ(t.local.tunnel_port_be, __builtin_bswap16(8472));
   ASSERT_EQ(t.local.gateways.size(), 1u);
   EXPECT_EQ(ToString(t.local.gateways[0]), "10.244.1.1");
-  EXPECT_TRUE(t.vteps.contains(*ParseIp("192.0.2.2")));
+  EXPECT_TRUE(t.vteps.Contains(*ParseIp("192.0.2.2")));
 
   const Endpoint* web = t.EndpointOf(*ParseIp("10.244.1.7"));
   ASSERT_NE(web, nullptr);

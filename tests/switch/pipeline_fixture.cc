@@ -91,6 +91,7 @@ void PipelineTest::Publish(Tables next) {
   tables.push_back(std::make_unique<Tables>(std::move(next)));
   worker->tables = tables.back().get();
   worker->tx.Resize(*worker->tables);
+  worker->adjacencies.Resize(*worker->tables);
 }
 
 Tables PipelineTest::WithPolicies(const std::vector<std::string>& policies) const {

@@ -243,7 +243,8 @@ TEST_F(RewriteTest, ThroughATunnelAndBack) {
   peer.local.underlay_address = Ip("192.0.2.9");
   peer.local.vtep_mac = kPeerVtepMac;
   peer.ports[2].own_mac = kPeerMac;
-  peer.vteps = {Ip("192.0.2.1")};
+  peer.vteps = {};
+  peer.vteps.Insert(Ip("192.0.2.1"));
   Packet q = ParseOne(peer, mbuf_, kUnderlayPort);
   ASSERT_EQ(q.kind, PacketKind::kFlow) << InfoOf(q.reason).name;
   ASSERT_EQ(StripHeaders(q), DropReason::kNone);

@@ -15,7 +15,7 @@ Tables TestTables() {
   t.local.vtep_mac = kVtepMac;
   t.local.tunnel_port_be = RTE_BE16(8472);
   t.local.tunnel_enabled = true;
-  t.vteps.insert(Ip("192.0.2.9"));
+  t.vteps.Insert(Ip("192.0.2.9"));
   const MacAddr pod_macs[] = {kPodMac, kPodMacB};
   for (uint16_t i = 0; i < 2; ++i) {
     Endpoint e;

@@ -1,0 +1,215 @@
+#pragma once
+
+#include <netinet/in.h>
+
+#include <cstdint>
+#include <cstring>
+
+#include <rte_byteorder.h>
+#include <rte_ether.h>
+#include <rte_ip.h>
+#include <rte_tcp.h>
+#include <rte_udp.h>
+#include <rte_vxlan.h>
+
+#include "pmd/offload.h"
+#include "switch/packet.h"
+#include "switch/tables.h"
+
+namespace podwire {
+
+/// Parses the packets that are most of any traffic, and leaves all others, good or bad, to the general parser
+/// (parse.cc), which alone knows drop reasons: a frame for us with the right MACs, IPv4 without options or
+/// fragments, TCP or UDP, nothing left to do by an Offload; plain or in a VXLAN tunnel of a known node. What
+/// it takes, it describes as the general parser would (a test compares them).
+class PlainParser {
+ public:
+  explicit PlainParser(const Tables& tables) : tables_(tables), local_(tables.local) {
+    if (local_.underlay_address.is_v4()) own_address_ = local_.underlay_address.v4();
+    if (local_.tunnel_enabled && local_.tunnel_is_vxlan) inner_ = Expect(local_.vtep_mac, nullptr);
+  }
+
+  /// Fills all of `p` but hash; false, and `p` is undefined, if the packet is not of these.
+  bool Parse(Packet& p, rte_mbuf* m, PortId in_port) noexcept {
+    if (in_port != port_ && !TakePort(in_port)) return false;
+    const auto* data = rte_pktmbuf_mtod(m, const uint8_t*);
+    if (m->data_len < kMinFrame || !ethernet_.Matches(data) || !IsDone(OffloadOf(*m))) return false;
+    Ip ip;
+    const bool good = (m->ol_flags & RTE_MBUF_F_RX_IP_CKSUM_MASK) == RTE_MBUF_F_RX_IP_CKSUM_GOOD;
+    if (!TakeIp(data, kEthernet, m->data_len, m->pkt_len, good, ip)) return false;
+    Tunnel tunnel;
+    if (underlay_ && ip.header->dst_addr == own_address_.be && !TakeTunnel(data, m->data_len, ip, tunnel))
+      return false;
+    return Describe(p, m, in_port, data, ip, tunnel) && Trim(*m, ip.end);
+  }
+
+ private:
+  static constexpr uint32_t kEthernet = sizeof(rte_ether_hdr);
+  static constexpr uint32_t kMinFrame = kEthernet + sizeof(rte_ipv4_hdr) + sizeof(rte_udp_hdr);
+  static constexpr uint8_t kVxlanFlags = 0x08;  // a VNI and nothing else
+  static constexpr uint32_t kVxlanHeaders =
+      sizeof(rte_ipv4_hdr) + sizeof(rte_udp_hdr) + sizeof(rte_vxlan_hdr) + kEthernet;
+
+  /// What the first 16 bytes of a frame must be: destination, source (of pods), type IPv4.
+  struct Ethernet {
+    uint64_t want[2] = {1, 0}, mask[2] = {};  // nothing matches
+    bool Matches(const uint8_t* frame) const noexcept {
+      uint64_t got[2];
+      std::memcpy(got, frame, sizeof got);
+      return (((got[0] & mask[0]) ^ want[0]) | ((got[1] & mask[1]) ^ want[1])) == 0;
+    }
+  };
+  static Ethernet Expect(const MacAddr& dst, const MacAddr* src) noexcept {
+    uint8_t want[16] = {}, mask[16] = {};
+    std::memcpy(want, dst.bytes.data(), 6);
+    std::memset(mask, 0xff, 6);
+    if (src != nullptr) {
+      std::memcpy(want + 6, src->bytes.data(), 6);
+      std::memset(mask + 6, 0xff, 6);
+    }
+    want[12] = RTE_ETHER_TYPE_IPV4 >> 8;
+    mask[12] = mask[13] = 0xff;
+    Ethernet e;
+    std::memcpy(e.want, want, sizeof want);
+    std::memcpy(e.mask, mask, sizeof mask);
+    return e;
+  }
+
+  struct Ip {
+    const rte_ipv4_hdr* header;
+    uint32_t l3, end;  // bytes from mbuf data: of the header, behind the packet
+  };
+  struct Tunnel {
+    Ipv4 source;  // zero: none
+    uint8_t tos = 0;
+  };
+
+  bool TakePort(PortId in_port) noexcept {
+    port_ = kNoPort;
+    if (in_port.value() >= tables_.ports.size()) return false;
+    const PortSlot& slot = tables_.ports[in_port.value()];
+    if (slot.role == PortRole::kNone) return false;
+    ethernet_ = Expect(slot.own_mac, slot.role == PortRole::kPod ? &slot.peer_mac : nullptr);
+    underlay_ = slot.role == PortRole::kUnderlay;
+    port_ = in_port;
+    return true;
+  }
+
+  static bool IsDone(const Offload& offload) noexcept {
+    return offload.gso_size == 0 && !offload.needs_csum();
+  }
+
+  /// RFC 1071 over 20 bytes.
+  static bool ChecksumHolds(const rte_ipv4_hdr* h) noexcept {
+    uint32_t words[5];
+    std::memcpy(words, h, sizeof words);
+    uint64_t sum = uint64_t{words[0]} + words[1] + words[2] + words[3] + words[4];
+    sum = (sum & 0xffffffff) + (sum >> 32);
+    sum = (sum & 0xffff) + (sum >> 16);
+    sum = (sum & 0xffff) + (sum >> 16);
+    return (sum & 0xffff) + (sum >> 16) == 0xffff;
+  }
+
+  /// An IPv4 packet at `l3` within data_len and `limit` that has at least UDP's header.
+  static bool TakeIp(const uint8_t* data, uint32_t l3, uint32_t data_len, uint32_t limit, bool checksum_good,
+                     Ip& ip) noexcept {
+    const auto* h = reinterpret_cast<const rte_ipv4_hdr*>(data + l3);
+    const uint32_t total = rte_be_to_cpu_16(h->total_length);
+    ip = {.header = h, .l3 = l3, .end = l3 + total};
+    const uint32_t l4_end = l3 + sizeof(rte_ipv4_hdr) + sizeof(rte_udp_hdr);
+    const bool fits = l4_end <= data_len && l4_end <= ip.end && ip.end <= limit;
+    const bool whole = (h->fragment_offset & RTE_BE16(RTE_IPV4_HDR_OFFSET_MASK | RTE_IPV4_HDR_MF_FLAG)) == 0;
+    return fits && h->version_ihl == RTE_IPV4_VHL_DEF && whole && (checksum_good || ChecksumHolds(h));
+  }
+
+  /// From the outer packet in `ip` to the inner one (RFC 7348).
+  bool TakeTunnel(const uint8_t* data, uint32_t data_len, Ip& ip, Tunnel& tunnel) noexcept {
+    const auto* udp = reinterpret_cast<const rte_udp_hdr*>(ip.header + 1);
+    const uint32_t end = ip.l3 + sizeof(rte_ipv4_hdr) + rte_be_to_cpu_16(udp->dgram_len);
+    const uint32_t l3 = ip.l3 + kVxlanHeaders;
+    if (end > ip.end || l3 + sizeof(rte_ipv4_hdr) > data_len) return false;
+    const auto* vxlan = reinterpret_cast<const rte_vxlan_hdr*>(udp + 1);
+    const bool ours = ip.header->next_proto_id == IPPROTO_UDP && udp->dst_port == local_.tunnel_port_be &&
+                      *reinterpret_cast<const uint8_t*>(vxlan) == kVxlanFlags &&
+                      rte_be_to_cpu_32(vxlan->vx_vni) >> 8 == local_.vni.value();
+    tunnel = {.source = {ip.header->src_addr}, .tos = ip.header->type_of_service};
+    return ours && inner_.Matches(reinterpret_cast<const uint8_t*>(vxlan + 1)) && IsKnown(tunnel.source) &&
+           TakeIp(data, l3, data_len, end, false, ip);
+  }
+
+  bool IsKnown(Ipv4 source) noexcept {
+    if (source != known_vtep_ && !tables_.vteps.Contains(source)) return false;
+    known_vtep_ = source;
+    return true;
+  }
+
+  static bool Describe(Packet& p, rte_mbuf* m, PortId in_port, const uint8_t* data, const Ip& ip,
+                       const Tunnel& tunnel) noexcept {
+    constexpr uint8_t kStateFlags = RTE_TCP_FIN_FLAG | RTE_TCP_SYN_FLAG | RTE_TCP_RST_FLAG;
+    const rte_ipv4_hdr& h = *ip.header;
+    const uint32_t l4 = ip.l3 + sizeof(rte_ipv4_hdr);
+    const auto* ports = reinterpret_cast<const rte_udp_hdr*>(data + l4);
+    uint8_t tcp_flags = 0;
+    if (h.next_proto_id == IPPROTO_UDP) {
+      const uint32_t len = rte_be_to_cpu_16(ports->dgram_len);
+      if (len < sizeof(rte_udp_hdr) || l4 + len > ip.end) return false;
+    } else if (h.next_proto_id == IPPROTO_TCP && l4 + sizeof(rte_tcp_hdr) <= m->data_len) {
+      const auto* tcp = reinterpret_cast<const rte_tcp_hdr*>(ports);
+      const uint32_t len = (tcp->data_off >> 4) * 4u;
+      if (len < sizeof(rte_tcp_hdr) || l4 + len > m->data_len || l4 + len > ip.end) return false;
+      tcp_flags = tcp->tcp_flags;
+    } else {
+      return false;
+    }
+    // Class D and E are no unicast; the general parser says what they are.
+    if ((h.dst_addr & RTE_BE32(0xe0000000)) == RTE_BE32(0xe0000000)) return false;
+    const uint8_t outer_ecn = tunnel.tos & 3, ecn = h.type_of_service & 3;
+    p = Packet{.mbuf = m,
+               .key = {.src = {h.src_addr},
+                       .dst = {h.dst_addr},
+                       .src_port_be = ports->src_port,
+                       .dst_port_be = ports->dst_port,
+                       .in_port = in_port,
+                       .proto = h.next_proto_id},
+               .l3_offset = static_cast<uint16_t>(ip.l3),
+               .l4_offset = static_cast<uint16_t>(l4),
+               .l3_len = static_cast<uint16_t>(ip.end - ip.l3),
+               .frag_id_be = h.packet_id,
+               .tunnel_src = tunnel.source,
+               .kind = PacketKind::kFlow,
+               .reason = DropReason::kNone,
+               .tcp_flags = tcp_flags,
+               .ttl = h.time_to_live,
+               .tos = h.type_of_service,
+               .outer_tos = tunnel.tos,
+               .tunnelled = tunnel.source.be != 0,
+               .dont_fragment = (h.fragment_offset & RTE_BE16(RTE_IPV4_HDR_DF_FLAG)) != 0,
+               .plain = h.time_to_live > 1 && (tcp_flags & kStateFlags) == 0 &&
+                        (outer_ecn == 0 || outer_ecn == ecn)};
+    return true;
+  }
+
+  /// Cuts off what is behind the packet: Ethernet's padding.
+  static bool Trim(rte_mbuf& m, uint32_t end) noexcept {
+    if (m.pkt_len != end) {
+      if (m.nb_segs != 1) return false;
+      m.pkt_len = end;
+      m.data_len = static_cast<uint16_t>(end);
+    }
+    Offload& offload = OffloadOf(m);
+    offload = {.flags = static_cast<uint8_t>(offload.flags & Offload::kDataValid)};
+    return true;
+  }
+
+  const Tables& tables_;
+  const LocalNode& local_;
+  Ipv4 own_address_;
+  Ethernet inner_;  // without VXLAN nothing matches
+  // Of the port that the last packet came from.
+  PortId port_ = kNoPort;
+  Ethernet ethernet_;
+  bool underlay_ = false;
+  Ipv4 known_vtep_;  // the last one found: most of a burst comes from few
+};
+
+}  // namespace podwire
