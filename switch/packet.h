@@ -39,11 +39,11 @@ struct Packet {
   uint8_t ttl;
   uint8_t tos;
   uint8_t outer_tos;
-  bool tunnelled : 1;       ///< came in by VXLAN or the udp backend; outer headers are still in front
-  bool first_fragment : 1;  ///< kFlow with ports, more fragments follow
-  bool dont_fragment : 1;
-  bool plain : 1;  ///< kFlow that a settled flow may forward without another look: whole, TTL above 1, no
-                   ///< checksum or segmentation left to do, no SYN, FIN or RST, no congestion mark to move
+  bool tunnelled;       ///< came in by VXLAN or the udp backend; outer headers are still in front
+  bool first_fragment;  ///< kFlow with ports, more fragments follow
+  bool dont_fragment;
+  bool plain;  ///< kFlow that a settled flow may forward without another look: whole, TTL above 1, no
+               ///< checksum or segmentation left to do, no SYN, FIN or RST, no congestion mark to move
 };
 static_assert(sizeof(Packet) <= 64);
 

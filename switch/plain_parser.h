@@ -99,15 +99,12 @@ class PlainParser {
     return offload.gso_size == 0 && !offload.needs_csum();
   }
 
-  /// RFC 1071 over 20 bytes.
+  /// RFC 1071 over 20 bytes: the ones' complement sum of 16-bit words is the sum modulo 0xffff, in any byte
+  /// order, and 0xffff and 0 are the same to it (all zero cannot be: the version is not).
   static bool ChecksumHolds(const rte_ipv4_hdr* h) noexcept {
     uint32_t words[5];
     std::memcpy(words, h, sizeof words);
-    uint64_t sum = uint64_t{words[0]} + words[1] + words[2] + words[3] + words[4];
-    sum = (sum & 0xffffffff) + (sum >> 32);
-    sum = (sum & 0xffff) + (sum >> 16);
-    sum = (sum & 0xffff) + (sum >> 16);
-    return (sum & 0xffff) + (sum >> 16) == 0xffff;
+    return (uint64_t{words[0]} + words[1] + words[2] + words[3] + words[4]) % 0xffff == 0;
   }
 
   /// An IPv4 packet at `l3` within data_len and `limit` that has at least UDP's header.
@@ -164,28 +161,32 @@ class PlainParser {
     // Class D and E are no unicast; the general parser says what they are.
     if ((h.dst_addr & RTE_BE32(0xe0000000)) == RTE_BE32(0xe0000000)) return false;
     const uint8_t outer_ecn = tunnel.tos & 3, ecn = h.type_of_service & 3;
-    p = Packet{.mbuf = m,
-               .key = {.src = {h.src_addr},
-                       .dst = {h.dst_addr},
-                       .src_port_be = ports->src_port,
-                       .dst_port_be = ports->dst_port,
-                       .in_port = in_port,
-                       .proto = h.next_proto_id},
-               .l3_offset = static_cast<uint16_t>(ip.l3),
-               .l4_offset = static_cast<uint16_t>(l4),
-               .l3_len = static_cast<uint16_t>(ip.end - ip.l3),
-               .frag_id_be = h.packet_id,
-               .tunnel_src = tunnel.source,
-               .kind = PacketKind::kFlow,
-               .reason = DropReason::kNone,
-               .tcp_flags = tcp_flags,
-               .ttl = h.time_to_live,
-               .tos = h.type_of_service,
-               .outer_tos = tunnel.tos,
-               .tunnelled = tunnel.source.be != 0,
-               .dont_fragment = (h.fragment_offset & RTE_BE16(RTE_IPV4_HDR_DF_FLAG)) != 0,
-               .plain = h.time_to_live > 1 && (tcp_flags & kStateFlags) == 0 &&
-                        (outer_ecn == 0 || outer_ecn == ecn)};
+    // Field by field, since a temporary would be written and read again for each packet.
+    p.mbuf = m;
+    p.key.src.be = h.src_addr;
+    p.key.dst.be = h.dst_addr;
+    p.key.src_port_be = ports->src_port;
+    p.key.dst_port_be = ports->dst_port;
+    p.key.in_port = in_port;
+    p.key.proto = h.next_proto_id;
+    p.key.icmp_reply = 0;
+    p.l3_offset = static_cast<uint16_t>(ip.l3);
+    p.l4_offset = static_cast<uint16_t>(l4);
+    p.l3_len = static_cast<uint16_t>(ip.end - ip.l3);
+    p.frag_id_be = h.packet_id;
+    p.tunnel_src = tunnel.source;
+    p.kind = PacketKind::kFlow;
+    p.reason = DropReason::kNone;
+    p.tcp_flags = tcp_flags;
+    p.icmp_type = p.icmp_code = 0;
+    p.ttl = h.time_to_live;
+    p.tos = h.type_of_service;
+    p.outer_tos = tunnel.tos;
+    p.tunnelled = tunnel.source.be != 0;
+    p.first_fragment = false;
+    p.dont_fragment = (h.fragment_offset & RTE_BE16(RTE_IPV4_HDR_DF_FLAG)) != 0;
+    p.plain =
+        (h.time_to_live > 1) & ((tcp_flags & kStateFlags) == 0) & ((outer_ecn == 0) | (outer_ecn == ecn));
     return true;
   }
 
