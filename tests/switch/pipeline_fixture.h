@@ -33,7 +33,8 @@ class FakePort : public Port {
 /// out of the ports.
 class PipelineTest : public ::testing::Test {
  protected:
-  PipelineTest();
+  /// `capacity`: connections, and flows of the worker.
+  explicit PipelineTest(uint32_t capacity = 1024);
   ~PipelineTest() override;
 
   /// Puts the tables in force, as Switch::Publish would.

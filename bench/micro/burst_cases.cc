@@ -1,0 +1,195 @@
+// The whole of a burst's way through the switch: RunBurst and the flush behind it.
+#include <algorithm>
+#include <array>
+#include <cstdio>
+#include <cstdlib>
+#include <random>
+
+#include <fmt/format.h>
+
+#include "bench/micro/case.h"
+#include "bench/micro/mbuf_ring.h"
+#include "tests/switch/pipeline_fixture.h"
+
+namespace podwire::bench {
+namespace {
+
+using testing::Bytes;
+using testing::Frame;
+
+constexpr uint8_t kSyn = 0x02, kSynAck = 0x12, kAck = 0x10;
+constexpr const char* kPod = "10.244.1.2";
+constexpr const char* kAllowAll[] = {
+    R"({"metadata": {"name": "out"}, "spec": {"podSelector": {}, "policyTypes": ["Egress"], "egress": [{}]}})",
+    R"({"metadata": {"name": "in"}, "spec": {"podSelector": {}, "policyTypes": ["Ingress"], "ingress": [{}]}})"};
+
+/// Swallows frames; their mbufs are a ring's and stay there.
+class Sink : public Port {
+ public:
+  Sink() : Port(PortConfig{.name = "sink", .options = VdevOptions{}}) {}
+  uint16_t RxBurst(uint16_t, rte_mbuf**, uint16_t) noexcept override { return 0; }
+  uint16_t TxBurst(uint16_t, rte_mbuf**, uint16_t n) noexcept override {
+    frames += n;
+    return n;
+  }
+  MacAddr mac() const override { return {}; }
+  bool link_up() const override { return true; }
+  PortStats Stats() const override { return {}; }
+
+  uint64_t frames = 0;
+};
+
+/// One worker on the tests' node, all its ports sinks, an allowing policy on both directions of its pods.
+class Node : public testing::PipelineTest {
+ public:
+  explicit Node(uint32_t capacity) : PipelineTest(capacity) {
+    Tables t = WithPolicies({std::begin(kAllowAll), std::end(kAllowAll)});
+    for (uint16_t i = 0; i < 3; ++i) t.ports[i].port = &sink_;
+    Publish(std::move(t));
+    ResolvePeer();
+  }
+  void TestBody() override {}
+
+  void Run(rte_mbuf** burst, const PortId* ports) {
+    RunBurst(*worker, burst, ports, kBurst);
+    worker->tx.Flush(*worker->tables, worker->counters);
+  }
+
+  /// No connections, no flows.
+  void Forget() {
+    worker->flows.Age(worker->now_ms + FlowTable<FlowKey4>::kIdleMs + 1, SIZE_MAX);
+    shared.connections->RemoveIf([](const auto&) { return true; });
+    for (int i = 0; i < 2; ++i) rte_rcu_qsbr_quiescent(shared.qsbr.get(), 0);
+  }
+  uint64_t frames() const { return sink_.frames; }
+
+ private:
+  Sink sink_;
+};
+
+/// Where the packets of a case come in and go.
+struct Way {
+  const char* name;
+  Frame forward, back;  ///< what is in front of the IPv4 packet
+  const char *source, *destination;
+  PortId in_port, back_port;
+};
+
+const Way kL3{"l3",        testing::FromPod(), testing::FromPeer(),   kPod,
+              "192.0.2.9", testing::kPodPort,  testing::kUnderlayPort};
+const Way kEncap{"encap",      testing::FromPod(), testing::FromTunnel(), kPod,
+                 "10.244.2.7", testing::kPodPort,  testing::kUnderlayPort};
+const Way kDecap{"decap", testing::FromTunnel(),  testing::FromPod(), "10.244.2.7",
+                 kPod,    testing::kUnderlayPort, testing::kPodPort};
+const Way kLocal{"local",
+                 testing::FromPod(),
+                 Frame().Eth(testing::kGatewayMac, testing::kPodMacB),
+                 kPod,
+                 "10.244.1.3",
+                 testing::kPodPort,
+                 testing::kPodPortB};
+
+class BurstCase : public Case {
+ public:
+  ~BurstCase() override {
+    if (node_.frames() == bursts_ * kBurst) return;
+    std::fprintf(stderr, "burst: of %lu frames %lu came out\n", bursts_ * kBurst, node_.frames());
+    std::abort();
+  }
+  void Prepare() override {
+    burst_ = ring_.Fill(std::span(frames_).subspan(at_, kBurst));
+    at_ = at_ + kBurst < frames_.size() ? at_ + kBurst : 0;
+    ++bursts_;
+  }
+  void Run() override { node_.Run(burst_, ports_.data()); }
+
+ protected:
+  BurstCase(const Way& way, uint32_t flows) : way_(way), node_(4 * flows + 256), order_(flows) {
+    for (uint32_t i = 0; i < flows; ++i) order_[i] = i;
+    std::shuffle(order_.begin(), order_.end(), std::mt19937(1));
+  }
+
+  /// A frame of each flow, in random order.
+  void Load(uint8_t flags, bool back = false) {
+    frames_.clear();
+    for (const uint32_t n : order_) {
+      const auto port = static_cast<uint16_t>(1024 + n % 60'000),
+                 other = static_cast<uint16_t>(80 + n / 60'000);
+      Frame f = back ? way_.back : way_.forward;
+      f.Ip4(back ? way_.destination : way_.source, back ? way_.source : way_.destination);
+      f.Tcp(back ? other : port, back ? port : other, flags).Payload(flags == kAck ? 10 : 0);
+      frames_.push_back(f.Build());
+    }
+    ports_.fill(back ? way_.back_port : way_.in_port);
+    at_ = 0;
+  }
+  void RunAll() {
+    for (size_t i = 0; i < frames_.size(); i += kBurst) {
+      BurstCase::Prepare();
+      Run();
+    }
+  }
+  bool begins_anew() const { return at_ == 0; }
+  void Forget() { node_.Forget(); }
+
+ private:
+  const Way& way_;
+  MbufRing ring_;  // before node_: EAL
+  Node node_;
+  std::vector<uint32_t> order_;
+  std::vector<Bytes> frames_;
+  std::array<PortId, kBurst> ports_;
+  rte_mbuf** burst_ = nullptr;
+  size_t at_ = 0;
+  uint64_t bursts_ = 0;
+};
+
+/// Packets of connections whose handshake is over.
+class Established : public BurstCase {
+ public:
+  Established(const Way& way, uint32_t flows) : BurstCase(way, flows) {
+    Load(kSyn);
+    RunAll();
+    Load(kSynAck, true);
+    RunAll();
+    Load(kAck);
+    RunAll();
+  }
+};
+
+/// Each packet the first of a connection.
+class NewConnections : public BurstCase {
+ public:
+  NewConnections(const Way& way, uint32_t flows) : BurstCase(way, flows) {
+    Load(kSyn);
+    RunAll();
+  }
+  void Prepare() override {
+    if (begins_anew()) Forget();
+    BurstCase::Prepare();
+  }
+};
+
+}  // namespace
+
+void AddBurstCases(Cases& cases) {
+  for (const Way* way : {&kL3, &kEncap, &kDecap, &kLocal}) {
+    for (const auto& [text, flows] :
+         {std::pair("32", 32u), {"1k", 1024u}, {"100k", 100'000u}, {"1M", 1'000'000u}}) {
+      if (way == &kLocal && flows > 1024) continue;
+      cases.push_back({.name = fmt::format("burst/{}/{}", way->name, text),
+                       .items = kBurst,
+                       .prepared = true,
+                       .gated = flows == 1024,
+                       .make = [way, flows = flows] { return std::make_unique<Established>(*way, flows); }});
+    }
+  }
+  for (const Way* way : {&kL3, &kEncap, &kDecap}) {
+    cases.push_back(
+        {.name = fmt::format("burst/{}/new", way->name), .items = kBurst, .prepared = true, .make = [way] {
+           return std::make_unique<NewConnections>(*way, 4096);
+         }});
+  }
+}
+
+}  // namespace podwire::bench
