@@ -132,6 +132,12 @@ class InspectService final : public v1::Inspect::Service {
       status.set_rx_packets(w.rx_packets);
       status.set_flows(w.flows);
       status.set_flow_capacity(w.flow_capacity);
+      v1::Latency& latency = *status.mutable_latency();
+      latency.set_samples(w.latency.samples);
+      latency.set_p50_us(w.latency.p50_us);
+      latency.set_p99_us(w.latency.p99_us);
+      latency.set_p999_us(w.latency.p999_us);
+      latency.set_max_us(w.latency.max_us);
     }
     return grpc::Status::OK;
   }

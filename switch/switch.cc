@@ -38,6 +38,17 @@ uint64_t RandomSeed() {
   return static_cast<uint64_t>(device()) << 32 | device();
 }
 
+LatencyReport ReportOf(const LatencyHistogram& h) {
+  const LatencyHistogram::Summary s = h.Summarize();
+  const double per_us = static_cast<double>(rte_get_tsc_hz()) / 1e6;
+  const auto us = [per_us](uint64_t cycles) { return static_cast<double>(cycles) / per_us; };
+  return {.samples = s.samples,
+          .p50_us = us(s.p50),
+          .p99_us = us(s.p99),
+          .p999_us = us(s.p999),
+          .max_us = us(s.max)};
+}
+
 FlowRecord RecordOf(const FlowEntry<FlowKey4>& e, const WorkerContext& w) {
   FlowRecord r{.worker = w.index,
                .tuple = RecordOf(e.key),
@@ -192,7 +203,8 @@ std::vector<WorkerReport> Switch::ReadWorkers() const {
                        .busy_percent = worker->busy_percent(),
                        .rx_packets = worker->counters().Get(Counter::kReceived),
                        .flows = worker->flows(),
-                       .flow_capacity = worker->flow_capacity()});
+                       .flow_capacity = worker->flow_capacity(),
+                       .latency = ReportOf(worker->latency())});
   }
   return reports;
 }

@@ -26,11 +26,18 @@ struct SwitchOptions {
   uint64_t hash_seed = 0;  ///< 0: random
 };
 
+/// From a burst's reception to the end of its transmission, of sampled bursts, since the start.
+struct LatencyReport {
+  uint64_t samples = 0;  ///< packets
+  double p50_us = 0, p99_us = 0, p999_us = 0, max_us = 0;
+};
+
 struct WorkerReport {
   unsigned lcore = 0;
   double busy_percent = 0;  ///< of the last second
   uint64_t rx_packets = 0;
   uint64_t flows = 0, flow_capacity = 0;
+  LatencyReport latency;
 };
 
 struct NeighborRecord {

@@ -47,9 +47,12 @@ uint16_t Worker::OneLoop() noexcept {
   PortId in_ports[kMaxBurst];
   w.now_ms = w.shared.NowMs();
   const uint16_t n = w.poller.Receive(mbufs, in_ports, kMaxBurst);
+  const bool sampled = n != 0 && bursts_++ % kLatencyPeriod == 0;
+  const uint64_t received_tsc = sampled ? rte_rdtsc() : 0;
   if (n != 0) RunBurst(w, mbufs, in_ports, n);
   FlushPending(w);
   w.tx.Flush(*w.tables, w.counters);
+  if (sampled) latency_.Record(rte_rdtsc() - received_tsc, n);
   w.flows.AgeInPace(w.now_ms);
   flow_count_.store(w.flows.size(), std::memory_order_relaxed);
   mailbox_.Poll(w);

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <memory>
 
+#include "switch/latency.h"
 #include "switch/mailbox.h"
 #include "switch/worker_context.h"
 
@@ -32,6 +33,9 @@ class Worker {
   uint64_t flow_capacity() const { return context_->flows.capacity(); }
   /// Percent of the last whole second that went into packets.
   double busy_percent() const noexcept { return busy_permille_.load(std::memory_order_relaxed) / 10.0; }
+  /// TSC cycles from a burst's reception to the end of its transmission, of one burst in kLatencyPeriod.
+  const LatencyHistogram& latency() const noexcept { return latency_; }
+  static constexpr uint32_t kLatencyPeriod = 64;
 
  private:
   void TakeTables() noexcept;
@@ -42,6 +46,8 @@ class Worker {
   const unsigned lcore_;
   std::unique_ptr<WorkerContext> context_;
   Mailbox<WorkerContext> mailbox_;
+  LatencyHistogram latency_;
+  uint32_t bursts_ = 0;  // with packets
   uint32_t idle_loops_ = 0;
   uint64_t busy_tsc_ = 0, second_start_tsc_ = 0;
   std::atomic<uint32_t> generation_{0};

@@ -39,6 +39,11 @@ std::string Options(const v1::Port& port) {
 
 std::string Number(uint64_t value) { return value == 0 ? std::string() : std::to_string(value); }
 
+/// Microseconds; empty without samples.
+std::string Microseconds(const v1::Latency& latency, double value) {
+  return latency.samples() == 0 ? std::string() : fmt::format("{:.1f}us", value);
+}
+
 std::string From(const v1::Tuple& tuple) { return AddressAndPort(tuple.src(), tuple.src_port()); }
 std::string To(const v1::Tuple& tuple) { return AddressAndPort(tuple.dst(), tuple.dst_port()); }
 std::string TupleName(const v1::Tuple& t) { return fmt::format("{}-{}-{}", t.protocol(), From(t), To(t)); }
@@ -196,6 +201,10 @@ View<v1::WorkerStatus> WorkerView() {
       {"RX-PACKETS", [](const W& w) { return std::to_string(w.rx_packets()); }},
       {"FLOWS", [](const W& w) { return std::to_string(w.flows()); }},
       {"FLOW-CAPACITY", [](const W& w) { return std::to_string(w.flow_capacity()); }},
+      {"P50", [](const W& w) { return Microseconds(w.latency(), w.latency().p50_us()); }},
+      {"P99", [](const W& w) { return Microseconds(w.latency(), w.latency().p99_us()); }},
+      {"P99.9", [](const W& w) { return Microseconds(w.latency(), w.latency().p999_us()); }},
+      {"MAX", [](const W& w) { return Microseconds(w.latency(), w.latency().max_us()); }},
   };
   return view;
 }

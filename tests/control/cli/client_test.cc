@@ -364,12 +364,23 @@ TEST_F(Client, Status) {
   status.set_uptime_seconds(4000);
   status.add_warnings("public-ip differs");
   status.add_workers()->set_lcore(3);
+  auto& busy = *status.add_workers();
+  busy.set_worker(1);
+  busy.mutable_latency()->set_samples(64);
+  busy.mutable_latency()->set_p50_us(2.04);
+  busy.mutable_latency()->set_p99_us(15);
+  busy.mutable_latency()->set_p999_us(40.26);
+  busy.mutable_latency()->set_max_us(1200);
   const std::string text = Run("status").output;
   EXPECT_THAT(text, HasSubstr("Node:         n1\nUptime:       66m40s\n"));
   EXPECT_THAT(text, HasSubstr("Network:      none yet"));
   EXPECT_THAT(text, HasSubstr("Warning:      public-ip differs"));
   EXPECT_THAT(text, HasSubstr("0        3       0%"));
+  EXPECT_THAT(text, HasSubstr("P50     P99      P99.9    MAX\n"));
+  EXPECT_THAT(text, HasSubstr("-       -        -        -\n")) << "no samples, no latency";
+  EXPECT_THAT(text, HasSubstr("2.0us   15.0us   40.3us   1200.0us\n"));
   EXPECT_EQ(json::parse(Run("status -o json").output)["workers"][0]["lcore"], 3);
+  EXPECT_EQ(json::parse(Run("status -o json").output)["workers"][1]["latency"]["p99Us"], 15);
 }
 
 TEST_F(Client, ExitStatusTellsRefusedFromUnreachable) {
