@@ -59,6 +59,21 @@ absl::Status Controller::Load() {
   }});
 }
 
+namespace {
+
+/// The underlay's port learns which tunnel ends here.
+void TellUnderlay(const Tables& t) {
+  const LocalNode& l = t.local;
+  if (l.underlay_port == kNoPort) return;
+  UdpTunnel tunnel;
+  if (l.tunnel_enabled && l.underlay_address.is_v4()) {
+    tunnel = {.address = l.underlay_address.v4(), .port_be = l.tunnel_port_be, .vxlan = l.tunnel_is_vxlan};
+  }
+  t.ports[l.underlay_port.value()].port->SetTunnel(tunnel);
+}
+
+}  // namespace
+
 /// Strand only. Readers may go on meanwhile: the strand alone edits what is read here.
 void Controller::Publish() {
   const DesiredState& desired = state_.desired;
@@ -80,6 +95,7 @@ void Controller::Publish() {
                                      .underlay = config_.underlay ? &*config_.underlay : nullptr,
                                      .policy = policy_,
                                      .previous = *previous});
+  TellUnderlay(*result.tables);
   engine_.publish(std::move(result.tables));
   for (const std::string& w : result.warnings) {
     if (std::ranges::find(state_.warnings, w) == state_.warnings.end()) spdlog::warn("msg=\"{}\"", w);
@@ -99,7 +115,8 @@ absl::StatusOr<IpPrefix> Controller::PlanOwnSubnet(DesiredState::PlannedSubnets&
                  d.node());
   }
   if (!d.network()->v4) {
-    return Error(absl::StatusCode::kFailedPrecondition, "the network has IPv4 disabled: this version needs it");
+    return Error(absl::StatusCode::kFailedPrecondition,
+                 "the network has IPv4 disabled: this version needs it");
   }
   std::vector<std::string> wanted{d.node()};
   for (const auto& [name, node] : d.nodes()) wanted.push_back(name);

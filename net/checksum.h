@@ -14,4 +14,13 @@ constexpr uint16_t UpdateChecksum(uint16_t checksum, uint16_t before, uint16_t a
   return static_cast<uint16_t>(~(sum + (sum >> 16)));
 }
 
+/// A sum of 16-bit words with its carries added in (RFC 1071); not complemented.
+constexpr uint16_t FoldChecksum(uint64_t sum) {
+  while (sum >> 16 != 0) sum = (sum & 0xffff) + (sum >> 16);
+  return static_cast<uint16_t>(sum);
+}
+
+/// The folded sum of bytes that begin at an odd offset of what they are part of.
+constexpr uint16_t AtOddOffset(uint16_t sum) { return static_cast<uint16_t>(sum << 8 | sum >> 8); }
+
 }  // namespace podwire

@@ -16,9 +16,13 @@
 #include <memory>
 #include <string>
 
+#include <rte_ether.h>
+#include <rte_ip.h>
+
 #include "net/status.h"
 #include "pmd/pod_interface.h"
 #include "pmd/port_kinds.h"
+#include "pmd/udp_super_packet.h"
 #include "pmd/vnet_port.h"
 
 namespace podwire {
@@ -34,29 +38,32 @@ struct Netdev {
   uint16_t mtu = 0;
 };
 
+/// The kernel's word on a UDP datagram is of its own checksum; nobody has looked at one in a packet inside.
+void ForgetUdpVerdict(rte_mbuf& m) {
+  constexpr uint16_t kProtocol = sizeof(rte_ether_hdr) + offsetof(rte_ipv4_hdr, next_proto_id);
+  const auto* frame = rte_pktmbuf_mtod(&m, const uint8_t*);
+  if (m.data_len > kProtocol && frame[kProtocol] == IPPROTO_UDP) OffloadOf(m).flags &= ~Offload::kDataValid;
+}
+
 class NetdevPort : public VnetPort {
  public:
   NetdevPort(const PortConfig& config, const PortContext& context, Fd socket, const Netdev& netdev)
       : VnetPort(config, context, std::move(socket)), netdev_(netdev) {
     set_mtu(netdev.mtu);
+    takes_bundles_ = true;
   }
 
   uint16_t RxBurst(uint16_t, rte_mbuf** mbufs, uint16_t n) noexcept override {
-    std::array<mmsghdr, kReadBurst> frames;
-    const unsigned room = Arm(frames, std::min(n, kReadBurst));
-    if (room == 0) return 0;
-    const int got = recvmmsg(fd(), frames.data(), room, MSG_DONTWAIT, nullptr);
-    if (got < 0) {
-      ReadFailed(errno);
-      return 0;
-    }
+    if (taken_ == read_) Read(std::min(n, kReadBurst));
     uint16_t count = 0;
-    for (int i = 0; i < got; ++i) {
-      const bool whole = (frames[i].msg_hdr.msg_flags & MSG_TRUNC) == 0;
-      Received(whole ? slots_[i].Take(frames[i].msg_len) : nullptr, mbufs, count);
+    while (count < n && (splitter_.busy() || taken_ < read_)) {
+      if (!splitter_.busy() && !TakeFrame(mbufs, count)) continue;
+      if (splitter_.busy()) Received(splitter_.Next(pools()), mbufs, count);
     }
     return count;
   }
+
+  void SetTunnel(const UdpTunnel& tunnel) override { tunnel_.store(tunnel, std::memory_order_relaxed); }
 
   MacAddr mac() const override { return netdev_.mac; }
 
@@ -95,6 +102,40 @@ class NetdevPort : public VnetPort {
   }
 
  private:
+  void Read(uint16_t n) noexcept {
+    read_ = taken_ = 0;
+    std::array<mmsghdr, kReadBurst> frames;
+    const unsigned room = Arm(frames, n);
+    if (room == 0) return;
+    const int got = recvmmsg(fd(), frames.data(), room, MSG_DONTWAIT, nullptr);
+    if (got < 0) return ReadFailed(errno);
+    read_ = static_cast<uint16_t>(got);
+    for (uint16_t i = 0; i < read_; ++i) {
+      const bool whole = (frames[i].msg_hdr.msg_flags & MSG_TRUNC) == 0;
+      lengths_[i] = whole ? frames[i].msg_len : 0;
+    }
+  }
+
+  /// Takes the next frame that was read: into mbufs[count], or into the splitter. False: neither, and an
+  /// error.
+  bool TakeFrame(rte_mbuf** mbufs, uint16_t& count) noexcept {
+    rte_mbuf* m = slots_[taken_].Take(lengths_[taken_]);
+    ++taken_;
+    if (m != nullptr) ForgetUdpVerdict(*m);
+    UdpSuperPacket super;
+    if (m != nullptr && OffloadOf(*m).gso_type == GsoType::kUdp) {
+      if (!UdpSuperPacket::Find(*m, super)) {
+        rte_pktmbuf_free(m);
+        m = nullptr;
+      } else if (!JoinTunnel(*m, super, tunnel_.load(std::memory_order_relaxed))) {
+        splitter_.Start(m, super);
+        return true;
+      }
+    }
+    Received(m, mbufs, count);
+    return m != nullptr;
+  }
+
   unsigned Arm(std::span<mmsghdr> frames, unsigned n) noexcept {
     unsigned i = 0;
     for (; i < n && slots_[i].Arm(pools()); ++i) {
@@ -107,7 +148,12 @@ class NetdevPort : public VnetPort {
   }
 
   const Netdev netdev_;
+  std::atomic<UdpTunnel> tunnel_{};
   std::array<VnetRxSlot, kReadBurst> slots_;
+  std::array<unsigned, kReadBurst> lengths_;  ///< of the frames in them, bytes; 0: cut off
+  uint16_t read_ = 0;                         ///< slots filled by the last read
+  uint16_t taken_ = 0;                        ///< those of them handed on
+  UdpSplitter splitter_;
   mutable std::atomic<uint64_t> missed_{0};
 };
 

@@ -7,7 +7,8 @@
 namespace podwire {
 
 /// What is segmented at the receiver of a super-packet.
-enum class GsoType : uint8_t { kNone = 0, kTcp4 = 1, kTcp6 = 2 };
+/// kUdp stays inside the port that received it, which cuts it up.
+enum class GsoType : uint8_t { kNone = 0, kTcp4 = 1, kTcp6 = 2, kUdp = 3 };
 
 /// Checksum and segmentation work still to be done on a packet, with Linux's (virtio's) meaning. Whoever puts
 /// an mbuf into a burst sets it: every port's RxBurst does for each mbuf, other producers assign `Offload{}`.

@@ -23,8 +23,8 @@ std::string_view ToString(PortKind kind);
 /// InvalidArgument that lists the kinds when `text` is none.
 absl::StatusOr<PortKind> ParsePortKind(std::string_view text);
 
-/// A kernel pod's interface: a TAP device with virtio-net headers. The open port keeps its network namespace alive;
-/// when `netns` no longer leads there, link_up() is false and the port is to be destroyed.
+/// A kernel pod's interface: a TAP device with virtio-net headers. The open port keeps its network namespace
+/// alive; when `netns` no longer leads there, link_up() is false and the port is to be destroyed.
 struct TapOptions {
   std::string netns;             ///< path of the network namespace it lives in; empty: podwired's own
   std::string ifname = "eth0";   ///< up to 15 bytes
@@ -67,6 +67,16 @@ struct PortContext {
   uint16_t workers = 1;  ///< threads that transmit: TxBurst queues are 0..workers-1
 };
 
+/// The overlay's tunnel as a port may know it: what is sent to this address and UDP port of its own.
+struct UdpTunnel {
+  Ipv4 address;
+  uint16_t port_be = 0;
+  bool vxlan = true;  ///< else bare IPv4 packets
+
+  bool enabled() const { return address.be != 0 && port_be != 0; }
+  bool operator==(const UdpTunnel&) const = default;
+};
+
 /// Counters since the port came up. Frames as the switch sees them: a super-packet is one packet.
 struct PortStats {
   uint64_t rx_packets = 0;
@@ -92,8 +102,8 @@ class Port {
   virtual uint16_t RxBurst(uint16_t queue, rte_mbuf** mbufs, uint16_t n) noexcept = 0;
 
   /// Sends up to `n` frames, owns the first `returned` of them (as rte_eth_tx_burst); the others stay the
-  /// caller's. Work named by OffloadOf() is passed on, or done in software here. `queue` is the worker's
-  /// index.
+  /// caller's. Work named by OffloadOf() is passed on, or done in software here. The order of the mbufs in
+  /// the array may change; that of a connection's packets does not. `queue` is the worker's index.
   virtual uint16_t TxBurst(uint16_t queue, rte_mbuf** mbufs, uint16_t n) noexcept = 0;
 
   /// A descriptor that epoll reports readable while frames wait for RxBurst; -1: must be polled.
@@ -108,6 +118,9 @@ class Port {
   virtual bool link_up() const = 0;
   /// Any thread.
   virtual PortStats Stats() const = 0;
+  /// Tells the port of the tunnel that ends behind it, {} of none; ports that could join its packets do.
+  /// Control thread.
+  virtual void SetTunnel(const UdpTunnel&) {}
   /// Removes what would outlive the process (a persistent tap); the port is dead afterwards.
   virtual absl::Status Destroy() { return absl::OkStatus(); }
 

@@ -11,6 +11,8 @@
 #include <rte_tcp.h>
 #include <rte_udp.h>
 
+#include "net/checksum.h"
+
 namespace podwire {
 namespace {
 
@@ -30,11 +32,6 @@ uint16_t PlainL3Offset(const rte_mbuf& m) {
   return UINT16_MAX;
 }
 
-uint16_t Fold(uint64_t sum) {
-  while (sum >> 16 != 0) sum = (sum & 0xffff) + (sum >> 16);
-  return static_cast<uint16_t>(sum);
-}
-
 /// Folded sum of the bytes from `offset` (in the first mbuf) to the packet's end. Not rte_raw_cksum_mbuf:
 /// that of DPDK 22.11 cuts off a segment's carries when an odd number of bytes came before it.
 uint16_t SumFrom(const rte_mbuf& packet, uint16_t offset) {
@@ -43,10 +40,10 @@ uint16_t SumFrom(const rte_mbuf& packet, uint16_t offset) {
   uint32_t done = packet.data_len - offset;
   for (const rte_mbuf* m = packet.next; m != nullptr; m = m->next) {
     const uint16_t part = rte_raw_cksum(rte_pktmbuf_mtod(m, const uint8_t*), m->data_len);
-    sum += (done & 1) != 0 ? rte_bswap16(part) : part;
+    sum += (done & 1) != 0 ? AtOddOffset(part) : part;
     done += m->data_len;
   }
-  return Fold(sum);
+  return FoldChecksum(sum);
 }
 
 }  // namespace
@@ -106,6 +103,7 @@ bool Segmenter::Start(const rte_mbuf& packet) noexcept {
   rte_be32_t sequence;
   std::memcpy(&sequence, data + l4_ + offsetof(rte_tcp_hdr, sent_seq), sizeof sequence);
   sequence_ = rte_be_to_cpu_32(sequence);
+  std::memset(header_.data() + l4_ + offsetof(rte_tcp_hdr, cksum), 0, sizeof(rte_tcp_hdr::cksum));
   const uint16_t addresses = v4_ ? offsetof(rte_ipv4_hdr, src_addr) : offsetof(rte_ipv6_hdr, src_addr);
   address_sum_ = uint32_t{rte_raw_cksum(data + l3_ + addresses, v4_ ? 8 : 32)} + RTE_BE16(IPPROTO_TCP);
   gso_size_ = offload.gso_size;
@@ -161,12 +159,19 @@ void Segmenter::WriteHeaders(uint8_t* frame, uint16_t payload_len) noexcept {
   if (index_ != 0) tcp->tcp_flags &= static_cast<uint8_t>(~RTE_TCP_CWR_FLAG);
 }
 
-void Segmenter::WriteTcpChecksum(uint8_t* frame, uint16_t frame_len) const noexcept {
+/// `payload_sum`: folded, from the payload's first byte.
+void Segmenter::WriteTcpChecksum(uint8_t* frame, uint16_t payload_len, uint16_t payload_sum) const noexcept {
   auto* tcp = reinterpret_cast<rte_tcp_hdr*>(frame + l4_);
-  const auto tcp_len = static_cast<uint16_t>(frame_len - l4_);
-  tcp->cksum = 0;
-  tcp->cksum = static_cast<uint16_t>(
-      ~Fold(uint64_t{address_sum_} + rte_cpu_to_be_16(tcp_len) + rte_raw_cksum(tcp, tcp_len)));
+  const auto header_len = static_cast<uint16_t>(header_len_ - l4_);
+  const auto tcp_len = static_cast<uint16_t>(header_len + payload_len);
+  tcp->cksum = static_cast<uint16_t>(~FoldChecksum(uint64_t{address_sum_} + rte_cpu_to_be_16(tcp_len) +
+                                                   rte_raw_cksum(tcp, header_len) + payload_sum));
+}
+
+void Segmenter::NextFrame(uint16_t payload_len) noexcept {
+  sequence_ += payload_len;
+  payload_left_ -= payload_len;
+  ++index_;
 }
 
 uint16_t Segmenter::Next(const MbufPools& pools, std::span<rte_mbuf*> frames) noexcept {
@@ -182,10 +187,8 @@ uint16_t Segmenter::Next(const MbufPools& pools, std::span<rte_mbuf*> frames) no
     OffloadOf(*m) = Offload{};
     WriteHeaders(frame, payload_len);
     CopyPayload(frame + header_len_, payload_len);
-    WriteTcpChecksum(frame, frame_len);
-    sequence_ += payload_len;
-    payload_left_ -= payload_len;
-    ++index_;
+    WriteTcpChecksum(frame, payload_len, rte_raw_cksum(frame + header_len_, payload_len));
+    NextFrame(payload_len);
     frames[n] = m;
   }
   return n;

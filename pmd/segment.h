@@ -8,6 +8,7 @@
 
 #include "pmd/mempool.h"
 #include "pmd/offload.h"
+#include "pmd/tunnel_bundle.h"
 
 namespace podwire {
 
@@ -26,12 +27,17 @@ bool CompleteChecksum(rte_mbuf& packet) noexcept;
 ///   while (uint16_t n = s.Next(pools, frames)) send;
 ///   if (s.remaining() != 0) count: the pool ran dry;
 ///   free packet
+///
+/// NextBundle in place of Next needs no mbufs and copies no payload.
 class Segmenter {
  public:
   /// False when headers and lengths do not fit together. `packet` must outlive the use of Next.
   bool Start(const rte_mbuf& packet) noexcept;
   /// The next frames, each the caller's with OffloadOf() cleared. 0: all done, or no mbufs.
   uint16_t Next(const MbufPools& pools, std::span<rte_mbuf*> frames) noexcept;
+  /// The next frames of a tunnel over IPv4 as one UDP super-packet, whose payload stays where it is in
+  /// `packet`. How many frames; 0: all done, no such tunnel, or mbufs too small for it, which Next can do.
+  uint16_t NextBundle(TunnelBundle& bundle) noexcept;
   /// Payload bytes not yet in a frame.
   uint32_t remaining() const { return payload_left_; }
 
@@ -41,7 +47,10 @@ class Segmenter {
   bool FindHeaders(const rte_mbuf& packet) noexcept;
   void CopyPayload(uint8_t* to, uint32_t len) noexcept;
   void WriteHeaders(uint8_t* frame, uint16_t payload_len) noexcept;
-  void WriteTcpChecksum(uint8_t* frame, uint16_t frame_len) const noexcept;
+  void WriteTcpChecksum(uint8_t* frame, uint16_t payload_len, uint16_t payload_sum) const noexcept;
+  void NextFrame(uint16_t payload_len) noexcept;
+  bool GatherPayload(TunnelBundle& bundle, uint32_t len, uint16_t& sum) noexcept;
+  void WriteBundleHeader(TunnelBundle& bundle) const noexcept;
   void WriteIp(uint8_t* frame, uint16_t offset, bool v4, uint16_t frame_len) const noexcept;
 
   const rte_mbuf* source_ = nullptr;  ///< mbuf that holds the next payload byte

@@ -41,8 +41,9 @@ class TapPort : public VnetPort {
       : VnetPort(config, context, std::move(fd)),
         netns_path_(std::get<TapOptions>(config.options).netns),
         netns_(netns) {
-    completes_any_checksum_ =
-        true;  // a pod's stack takes a local sender's word, and a forwarder's computes it
+    // A pod's stack takes a local sender's word, and a forwarder's computes it.
+    completes_any_checksum_ = true;
+    coalesces_ = true;
   }
 
   uint16_t RxBurst(uint16_t, rte_mbuf** mbufs, uint16_t n) noexcept override {

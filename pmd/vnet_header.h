@@ -5,8 +5,10 @@
 
 #include <rte_mbuf.h>
 #include <rte_tcp.h>
+#include <rte_udp.h>
 
 #include "pmd/offload.h"
+#include "pmd/tunnel_bundle.h"
 
 namespace podwire {
 
@@ -14,11 +16,11 @@ namespace podwire {
 /// (linux/virtio_net.h has a member called `class`.)
 struct VnetHeader {
   static constexpr uint8_t kNeedsCsum = 1, kDataValid = 2;
-  static constexpr uint8_t kGsoNone = 0, kGsoTcp4 = 1, kGsoTcp6 = 4, kGsoEcn = 0x80;
+  static constexpr uint8_t kGsoNone = 0, kGsoTcp4 = 1, kGsoTcp6 = 4, kGsoUdp = 5, kGsoEcn = 0x80;
 
   uint8_t flags = 0;
   uint8_t gso_type = kGsoNone;
-  uint16_t hdr_len = 0;  ///< of Ethernet, IP and TCP; for super-packets
+  uint16_t hdr_len = 0;  ///< of Ethernet, IP and TCP or UDP; for super-packets
   uint16_t gso_size = 0;
   uint16_t csum_start = 0;
   uint16_t csum_offset = 0;
@@ -42,9 +44,20 @@ inline bool ReadVnetHeader(const VnetHeader& header, rte_mbuf& m) noexcept {
   }
   const uint8_t type = header.gso_type & ~VnetHeader::kGsoEcn;
   if (type != VnetHeader::kGsoNone) {
-    if (type != VnetHeader::kGsoTcp4 && type != VnetHeader::kGsoTcp6) return false;
     if (header.gso_size == 0 || !offload.needs_csum()) return false;
-    offload.gso_type = type == VnetHeader::kGsoTcp4 ? GsoType::kTcp4 : GsoType::kTcp6;
+    switch (type) {
+      case VnetHeader::kGsoTcp4:
+        offload.gso_type = GsoType::kTcp4;
+        break;
+      case VnetHeader::kGsoTcp6:
+        offload.gso_type = GsoType::kTcp6;
+        break;
+      case VnetHeader::kGsoUdp:
+        offload.gso_type = GsoType::kUdp;
+        break;
+      default:
+        return false;
+    }
     offload.gso_size = header.gso_size;
   }
   OffloadOf(m) = offload;
@@ -71,6 +84,28 @@ inline bool WriteVnetHeader(const rte_mbuf& m, VnetHeader& header) noexcept {
   header.gso_size = offload.gso_size;
   header.hdr_len = static_cast<uint16_t>(offload.csum_start + (tcp->data_off >> 4) * 4);
   return true;
+}
+
+/// The header of a TCP super-packet over IPv4, `header_len` bytes of Ethernet, IP and TCP.
+inline VnetHeader SuperPacketHeader(const Offload& offload, uint16_t header_len) noexcept {
+  return {.flags = VnetHeader::kNeedsCsum,
+          .gso_type = VnetHeader::kGsoTcp4,
+          .hdr_len = header_len,
+          .gso_size = offload.gso_size,
+          .csum_start = offload.csum_start,
+          .csum_offset = offload.csum_offset};
+}
+
+/// The header of a UDP super-packet; a bundle of one frame is none.
+inline VnetHeader UdpSuperPacketHeader(const TunnelBundle& bundle) noexcept {
+  VnetHeader header{.flags = VnetHeader::kNeedsCsum,
+                    .csum_start = bundle.csum_start,
+                    .csum_offset = offsetof(rte_udp_hdr, dgram_cksum)};
+  if (bundle.frames < 2) return header;
+  header.gso_type = VnetHeader::kGsoUdp;
+  header.gso_size = bundle.frame_len;
+  header.hdr_len = static_cast<uint16_t>(bundle.csum_start + sizeof(rte_udp_hdr));
+  return header;
 }
 
 }  // namespace podwire

@@ -6,7 +6,11 @@
 #include <algorithm>
 #include <bit>
 #include <cerrno>
+#include <cstring>
 
+#include <rte_ether.h>
+
+#include "pmd/burst_coalescer.h"
 #include "pmd/segment.h"
 
 namespace podwire {
@@ -78,18 +82,33 @@ class VnetPort::Batch {
   bool Add(rte_mbuf& m) noexcept {
     if (count_ == kFrames || pieces_ + 1 + m.nb_segs > kPieces) return false;
     if (!WriteVnetHeader(m, headers_[count_])) return false;
-    iovec* first = &iov_[pieces_];
-    iov_[pieces_++] = {.iov_base = &headers_[count_], .iov_len = sizeof(VnetHeader)};
+    Begin(1);
     for (const rte_mbuf* part = &m; part != nullptr; part = part->next) {
-      iov_[pieces_++] = {.iov_base = rte_pktmbuf_mtod(part, void*), .iov_len = part->data_len};
+      AddPiece(rte_pktmbuf_mtod(part, void*), part->data_len);
     }
-    frames_[count_] = {};
-    frames_[count_].msg_hdr.msg_iov = first;
-    frames_[count_].msg_hdr.msg_iovlen = 1u + m.nb_segs;
-    ++count_;
+    return true;
+  }
+
+  /// Single frames as one super-packet: a header of our own and their payloads. False when there is no room,
+  /// which an empty batch always has.
+  bool Add(rte_mbuf* const* mbufs, const TcpCoalescer& super) noexcept {
+    const uint16_t n = super.segments();
+    if (count_ == kFrames || pieces_ + 2 + n > kPieces) return false;
+    const auto header_len = static_cast<uint16_t>(sizeof(rte_ether_hdr) + super.header_len());
+    uint8_t* header = coalesced_[count_];
+    std::memcpy(header, rte_pktmbuf_mtod(mbufs[0], const void*), sizeof(rte_ether_hdr));
+    super.WriteHeader(header + sizeof(rte_ether_hdr));
+    headers_[count_] = SuperPacketHeader(super.OffloadAt(sizeof(rte_ether_hdr)), header_len);
+    Begin(n);
+    AddPiece(header, header_len);
+    for (uint16_t i = 0; i < n; ++i) {
+      AddPiece(rte_pktmbuf_mtod_offset(mbufs[i], void*, header_len), mbufs[i]->data_len - size_t{header_len});
+    }
     return true;
   }
   std::span<mmsghdr> frames() { return {frames_, count_}; }
+  /// How many of the burst's packets the frame is.
+  uint32_t packets_of(uint32_t frame) const { return packets_[frame]; }
   void Clear() noexcept { count_ = pieces_ = refused_ = 0; }
 
   void Refuse(uint32_t frame) noexcept { refused_ |= 1u << frame; }
@@ -97,12 +116,28 @@ class VnetPort::Batch {
   uint32_t refused_count() const { return static_cast<uint32_t>(std::popcount(refused_)); }
 
  private:
+  static_assert(BurstCoalescer::kMaxBurst + 2 <= kPieces);
+
+  void Begin(uint16_t packets) noexcept {
+    frames_[count_] = {};
+    frames_[count_].msg_hdr.msg_iov = &iov_[pieces_];
+    packets_[count_] = packets;
+    ++count_;
+    AddPiece(&headers_[count_ - 1], sizeof(VnetHeader));
+  }
+  void AddPiece(void* data, size_t len) noexcept {
+    iov_[pieces_++] = {.iov_base = data, .iov_len = len};
+    ++frames_[count_ - 1].msg_hdr.msg_iovlen;
+  }
+
   uint32_t count_ = 0;
   uint32_t refused_ = 0;  ///< a bit for each frame that the device would not have
   uint32_t pieces_ = 0;
+  uint16_t packets_[kFrames];
   mmsghdr frames_[kFrames];
   iovec iov_[kPieces];
   VnetHeader headers_[kFrames];
+  uint8_t coalesced_[kFrames][sizeof(rte_ether_hdr) + TcpCoalescer::kMaxHeader];
 };
 
 VnetPort::VnetPort(const PortConfig& config, const PortContext& context, Fd fd)
@@ -144,10 +179,53 @@ uint32_t VnetPort::Send(Batch& batch) noexcept {
   return done;
 }
 
+/// Sends one bundle: 0, or a negative errno.
+int VnetPort::SendBundle(const TunnelBundle& bundle) noexcept {
+  VnetHeader header = UdpSuperPacketHeader(bundle);
+  std::array<iovec, TunnelBundle::kMaxParts + 1> parts;
+  parts[0] = {.iov_base = &header, .iov_len = sizeof header};
+  std::ranges::copy(bundle.span(), parts.begin() + 1);
+  mmsghdr message = {};
+  message.msg_hdr.msg_iov = parts.data();
+  message.msg_hdr.msg_iovlen = bundle.span().size() + 1;
+  int sent = 0;
+  do sent = Write({&message, 1});
+  while (sent == -EINTR);
+  if (sent < 0 && MeansGone(-sent)) MarkGone();
+  return sent < 0 ? sent : 0;
+}
+
+/// Sends the frames of a tunnel back to back in UDP super-packets: a system call for all in place of a way
+/// through the kernel for each. kNotTaken: nothing was sent, frames must do.
+VnetPort::Bundled VnetPort::SendBundles(Segmenter& segmenter, TxCounters& counters) noexcept {
+  TunnelBundle bundle;
+  bool any = false;
+  while (const uint16_t n = segmenter.NextBundle(bundle)) {
+    if (bundle.longest_frame() > mtu() + sizeof(rte_ether_hdr)) return Bundled::kNotTaken;
+    const int error = SendBundle(bundle);
+    if (error == -EINVAL && !any) {
+      // Before Linux 6.2 there are none. Later refusals are of a packet, not of all.
+      if (!bundles_taken_.load(std::memory_order_relaxed)) takes_bundles_ = false;
+      return Bundled::kNotTaken;
+    }
+    if (error != 0) return Bundled::kLost;
+    any = true;
+    bundles_taken_.store(true, std::memory_order_relaxed);
+    Add(counters.segments, n);
+  }
+  if (segmenter.remaining() == 0) return Bundled::kSent;
+  return any ? Bundled::kLost : Bundled::kNotTaken;
+}
+
 /// False when not all of it could be sent: a super-packet cannot be half the caller's.
 bool VnetPort::SendSegmented(rte_mbuf& m, TxCounters& counters) noexcept {
   Segmenter segmenter;
   if (!segmenter.Start(m)) return false;
+  if (takes_bundles_.load(std::memory_order_relaxed)) {
+    const Bundled result = SendBundles(segmenter, counters);
+    if (result != Bundled::kNotTaken) return result == Bundled::kSent;
+    segmenter.Start(m);
+  }
   rte_mbuf* frames[Batch::kFrames];
   Batch batch;
   bool whole = true;
@@ -164,12 +242,18 @@ bool VnetPort::SendSegmented(rte_mbuf& m, TxCounters& counters) noexcept {
 
 /// Sends the batch, which holds mbufs[0] and on, and frees those done with; returns their number.
 uint16_t VnetPort::Flush(Batch& batch, rte_mbuf** mbufs, TxCounters& counters) noexcept {
-  const uint32_t done = Send(batch);
+  const uint32_t frames = Send(batch);
   uint64_t bytes = 0;
-  for (uint32_t i = 0; i < done; ++i) bytes += batch.refused(i) ? 0 : mbufs[i]->pkt_len;
+  uint32_t done = 0, refused = 0;
+  for (uint32_t i = 0; i < frames; ++i) {
+    for (const uint32_t end = done + batch.packets_of(i); done < end; ++done) {
+      bytes += batch.refused(i) ? 0 : mbufs[done]->pkt_len;
+      refused += batch.refused(i) ? 1 : 0;
+    }
+  }
   Add(counters.bytes, bytes);
-  Add(counters.packets, done - batch.refused_count());
-  Add(counters.errors, batch.refused_count());
+  Add(counters.packets, done - refused);
+  Add(counters.errors, refused);
   rte_pktmbuf_free_bulk(mbufs, done);
   batch.Clear();
   return static_cast<uint16_t>(done);
@@ -184,18 +268,32 @@ void VnetPort::SendAlone(rte_mbuf& m, TxCounters& counters) noexcept {
 }
 
 uint16_t VnetPort::TxBurst(uint16_t queue, rte_mbuf** mbufs, uint16_t n) noexcept {
+  if (!coalesces_ || n == 1) return SendBurst(queue, mbufs, n, nullptr);
+  BurstCoalescer coalescer;
+  coalescer.Plan({mbufs, n});
+  return SendBurst(queue, mbufs, n, &coalescer);
+}
+
+uint16_t VnetPort::SendBurst(uint16_t queue, rte_mbuf** mbufs, uint16_t n,
+                             const BurstCoalescer* coalescer) noexcept {
   TxCounters& counters = tx_[queue];
   Batch batch;
   uint16_t done = 0;  // from mbufs[done] to mbufs[i]: in the batch
-  for (uint16_t i = 0; i < n; ++i) {
+  for (uint16_t i = 0; i < n;) {
     rte_mbuf& m = *mbufs[i];
-    const bool batched = !NeedsSegmenting(m) && Prepare(m);
-    if (batched && batch.Add(m)) continue;
-    done = static_cast<uint16_t>(done + Flush(batch, mbufs + done, counters));
-    if (done != i) return done;
-    if (batched && batch.Add(m)) continue;
-    SendAlone(m, counters);
-    ++done;
+    const TcpCoalescer* super = coalescer == nullptr ? nullptr : coalescer->At(i);
+    const bool batched = super != nullptr || (!NeedsSegmenting(m) && Prepare(m));
+    const auto add = [&] { return super != nullptr ? batch.Add(mbufs + i, *super) : batch.Add(m); };
+    const auto next = static_cast<uint16_t>(i + (super == nullptr ? 1 : super->segments()));
+    if (!batched || !add()) {
+      done = static_cast<uint16_t>(done + Flush(batch, mbufs + done, counters));
+      if (done != i) return done;
+      if (!batched || !add()) {
+        SendAlone(m, counters);
+        ++done;
+      }
+    }
+    i = next;
   }
   return static_cast<uint16_t>(done + Flush(batch, mbufs + done, counters));
 }

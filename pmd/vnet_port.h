@@ -15,6 +15,10 @@
 
 namespace podwire {
 
+class BurstCoalescer;
+class Segmenter;
+struct TunnelBundle;
+
 /// Room for one incoming frame: its header, a small mbuf, and a big one for what does not fit there. What a
 /// read did not use stays for the next, so a read that finds nothing costs no allocation.
 class VnetRxSlot {
@@ -72,6 +76,11 @@ class VnetPort : public Port {
   /// The device's kernel side completes a partial checksum wherever it is; else only that of untunnelled
   /// frames.
   bool completes_any_checksum_ = false;
+  /// Sends TCP segments that follow each other in a burst as super-packets. The counters do not show it:
+  /// they are of the packets that the switch handed over.
+  bool coalesces_ = false;
+  /// Sends the segments of tunnelled super-packets as UDP super-packets, until the kernel refuses the first.
+  std::atomic<bool> takes_bundles_{false};
 
  private:
   struct alignas(RTE_CACHE_LINE_SIZE) RxCounters {
@@ -82,16 +91,22 @@ class VnetPort : public Port {
   };
   class Batch;
 
+  enum class Bundled : uint8_t { kSent, kLost, kNotTaken };
+
   bool NeedsSegmenting(const rte_mbuf& m) const noexcept;
   bool Prepare(rte_mbuf& m) const noexcept;
   uint32_t Send(Batch& batch) noexcept;
   uint16_t Flush(Batch& batch, rte_mbuf** mbufs, TxCounters& counters) noexcept;
   void SendAlone(rte_mbuf& m, TxCounters& counters) noexcept;
   bool SendSegmented(rte_mbuf& m, TxCounters& counters) noexcept;
+  Bundled SendBundles(Segmenter& segmenter, TxCounters& counters) noexcept;
+  int SendBundle(const TunnelBundle& bundle) noexcept;
+  uint16_t SendBurst(uint16_t queue, rte_mbuf** mbufs, uint16_t n, const BurstCoalescer* coalescer) noexcept;
 
   const MbufPools& pools_;
   Fd fd_;
   std::atomic<bool> gone_{false};
+  std::atomic<bool> bundles_taken_{false};
   RxCounters rx_;
   std::vector<TxCounters> tx_;  ///< one a worker
 };

@@ -130,6 +130,86 @@ TEST(Segmenter, RandomPacketsGiveTheSameStreamWithRightHeaders) {
   }
 }
 
+/// A bundle's bytes, which must be well-formed, taken apart into the frames it stands for: outer ids from
+/// `first_index` on, no outer UDP checksum.
+void AddFrames(const SuperPacket& p, const TunnelBundle& bundle, size_t first_index,
+               std::vector<Bytes>& frames) {
+  Bytes b;
+  for (const iovec& part : bundle.span()) {
+    const auto* data = static_cast<const uint8_t*>(part.iov_base);
+    b.insert(b.end(), data, data + part.iov_len);
+  }
+  ASSERT_EQ(bundle.len, b.size());
+  ASSERT_LE(b.size() - p.outer_l3, 65535u);
+  ExpectIp(b, p.outer_l3, static_cast<uint16_t>(p.id + 777 + first_index));
+  EXPECT_EQ(Get16(b, p.outer_l4 + 4), b.size() - p.outer_l4);
+  EXPECT_EQ(Get16(b, p.outer_l4 + 6), PseudoSum(b, p.outer_l3, 17, b.size() - p.outer_l4));
+  EXPECT_EQ(bundle.csum_start, p.outer_l4);
+  const size_t outer = p.outer_l4 + 8;
+  size_t index = first_index;
+  for (size_t at = outer; at < b.size(); at += bundle.frame_len, ++index) {
+    Bytes frame(b.begin(), b.begin() + static_cast<ptrdiff_t>(outer));
+    const size_t end = std::min(b.size(), at + bundle.frame_len);
+    frame.insert(frame.end(), b.begin() + static_cast<ptrdiff_t>(at),
+                 b.begin() + static_cast<ptrdiff_t>(end));
+    Put16(frame, p.outer_l3 + 2, static_cast<uint32_t>(frame.size() - p.outer_l3));
+    Put16(frame, p.outer_l3 + 4, static_cast<uint16_t>(p.id + 777 + index));
+    Put16(frame, p.outer_l3 + 10, 0);
+    Put16(frame, p.outer_l3 + 10, static_cast<uint16_t>(~NaiveSum(frame, p.outer_l3, p.outer_l4)));
+    Put16(frame, p.outer_l4 + 4, static_cast<uint32_t>(frame.size() - p.outer_l4));
+    Put16(frame, p.outer_l4 + 6, 0);
+    frames.push_back(frame);
+  }
+  EXPECT_EQ(index - first_index, bundle.frames);
+}
+
+TEST(Segmenter, BundlesAreTheSameFrames) {
+  TestPools();
+  const auto seed = std::random_device{}();
+  std::mt19937 random(seed);
+  for (int round = 0; round < 300; ++round) {
+    SuperPacket p = RandomPacket(random);
+    if (p.tunnel == Tunnel::kNone) p.tunnel = Tunnel::kVxlan;
+    p.outer_v6 = false;
+    p.Build();
+    const size_t first = p.header + random() % (kSmallRoom - p.header);
+    const size_t part = random() % 2 == 0 ? 60000 : 700 + random() % 3000;
+    SCOPED_TRACE(testing::Message() << "seed " << seed << " round " << round << " first " << first << " part "
+                                    << part << " " << p.Describe());
+    rte_mbuf* packet = p.ToMbuf(first, part);
+    Segmenter s;
+    ASSERT_TRUE(s.Start(*packet));
+    TunnelBundle bundle;
+    std::vector<Bytes> frames;
+    while (s.NextBundle(bundle) != 0) AddFrames(p, bundle, frames.size(), frames);
+    EXPECT_EQ(s.remaining(), 0u);
+    rte_pktmbuf_free(packet);
+    ExpectSegmentsOf(p, frames);
+    if (HasFailure()) return;
+  }
+}
+
+TEST(Segmenter, NoBundlesOfWhatHasNoTunnelOverIpv4OrIsInTooManyPieces) {
+  std::mt19937 random(9);
+  const auto bundled = [&](SuperPacket p, size_t part) {
+    p.payload = RandomBytes(random, 9000);
+    p.Build();
+    rte_mbuf* packet = p.ToMbuf(p.header, part);
+    Segmenter s;
+    EXPECT_TRUE(s.Start(*packet));
+    TunnelBundle bundle;
+    const uint16_t n = s.NextBundle(bundle);
+    EXPECT_EQ(n == 0, s.remaining() == 9000);
+    rte_pktmbuf_free(packet);
+    return n;
+  };
+  EXPECT_EQ(bundled({.tunnel = Tunnel::kVxlan}, 60000), 7);
+  EXPECT_EQ(bundled({.tunnel = Tunnel::kVxlan}, 300), 7);
+  EXPECT_EQ(bundled({.tunnel = Tunnel::kVxlan, .gso_size = 8999}, 20), 0) << "450 parts";
+  EXPECT_EQ(bundled({.tunnel = Tunnel::kVxlan, .outer_v6 = true}, 60000), 0);
+  EXPECT_EQ(bundled({.tunnel = Tunnel::kNone}, 60000), 0);
+}
+
 std::string Hex(const Bytes& bytes) {
   std::string text;
   for (const uint8_t b : bytes) text += fmt::format("{:02x}", b);

@@ -1,0 +1,103 @@
+#include "pmd/coalesce.h"
+
+#include <cstddef>
+#include <cstring>
+
+#include <rte_byteorder.h>
+#include <rte_ip.h>
+#include <rte_tcp.h>
+
+#include "net/checksum.h"
+
+namespace podwire {
+namespace {
+
+constexpr uint16_t kIp = sizeof(rte_ipv4_hdr);
+constexpr uint8_t kPlainIhl = 0x45;
+constexpr uint8_t kEndFlags = RTE_TCP_PSH_FLAG | RTE_TCP_FIN_FLAG;
+constexpr uint8_t kAllowedFlags = RTE_TCP_ACK_FLAG | RTE_TCP_ECE_FLAG | kEndFlags;
+
+const rte_ipv4_hdr& IpOf(const TcpSegment& s) { return *reinterpret_cast<const rte_ipv4_hdr*>(s.ip); }
+const rte_tcp_hdr& TcpOf(const TcpSegment& s) { return *reinterpret_cast<const rte_tcp_hdr*>(s.ip + kIp); }
+
+bool SameIp(const rte_ipv4_hdr& a, const rte_ipv4_hdr& b) {
+  return a.type_of_service == b.type_of_service && a.fragment_offset == b.fragment_offset &&
+         a.time_to_live == b.time_to_live && a.src_addr == b.src_addr && a.dst_addr == b.dst_addr;
+}
+
+bool SameTcp(const rte_tcp_hdr& a, const rte_tcp_hdr& b) {
+  return a.src_port == b.src_port && a.dst_port == b.dst_port && a.recv_ack == b.recv_ack &&
+         a.rx_win == b.rx_win && ((a.tcp_flags ^ b.tcp_flags) & ~kEndFlags) == 0 && a.data_off == b.data_off;
+}
+
+}  // namespace
+
+bool FindTcpSegment(const uint8_t* ip, uint32_t contiguous, uint32_t len, TcpSegment& segment) noexcept {
+  if (contiguous < kIp + sizeof(rte_tcp_hdr)) return false;
+  segment.ip = ip;
+  const rte_ipv4_hdr& h = IpOf(segment);
+  if (h.version_ihl != kPlainIhl || h.next_proto_id != IPPROTO_TCP) return false;
+  if (rte_be_to_cpu_16(h.total_length) != len) return false;
+  if ((h.fragment_offset & ~RTE_BE16(RTE_IPV4_HDR_DF_FLAG)) != 0) return false;
+  const rte_tcp_hdr& tcp = TcpOf(segment);
+  const uint32_t tcp_header = (tcp.data_off >> 4) * 4u;
+  if (tcp_header < sizeof(rte_tcp_hdr) || kIp + tcp_header > contiguous || kIp + tcp_header >= len) {
+    return false;
+  }
+  if ((tcp.tcp_flags & ~kAllowedFlags) != 0 || (tcp.tcp_flags & RTE_TCP_ACK_FLAG) == 0) return false;
+  segment.header_len = static_cast<uint16_t>(kIp + tcp_header);
+  segment.payload_len = static_cast<uint16_t>(len - segment.header_len);
+  return true;
+}
+
+uint16_t TcpPseudoSum(const uint8_t* ip, uint16_t tcp_len) noexcept {
+  return FoldChecksum(uint64_t{rte_raw_cksum(ip + offsetof(rte_ipv4_hdr, src_addr), 8)} +
+                      RTE_BE16(IPPROTO_TCP) + rte_cpu_to_be_16(tcp_len));
+}
+
+TcpCoalescer::TcpCoalescer(const TcpSegment& first) noexcept : first_(first), len_(first.header_len) {
+  next_sequence_ = rte_be_to_cpu_32(TcpOf(first).sent_seq);
+  Append(first);
+}
+
+bool TcpCoalescer::Continues(const TcpSegment& next) const noexcept {
+  if (ended_ || next.header_len != first_.header_len || next.payload_len > first_.payload_len) return false;
+  if (len_ + next.payload_len > UINT16_MAX) return false;
+  const rte_ipv4_hdr& ip = IpOf(first_);
+  const rte_tcp_hdr& tcp = TcpOf(first_);
+  if (rte_be_to_cpu_32(TcpOf(next).sent_seq) != next_sequence_) return false;
+  if (!SameIp(ip, IpOf(next)) || !SameTcp(tcp, TcpOf(next))) return false;
+  // Without DF the id means something; whoever segments the super-packet counts it up.
+  const auto id = static_cast<uint16_t>(rte_be_to_cpu_16(ip.packet_id) + segments_);
+  if (ip.fragment_offset == 0 && rte_be_to_cpu_16(IpOf(next).packet_id) != id) return false;
+  return std::memcmp(&tcp + 1, &TcpOf(next) + 1, first_.header_len - kIp - sizeof tcp) == 0;
+}
+
+void TcpCoalescer::Append(const TcpSegment& next) noexcept {
+  next_sequence_ += next.payload_len;
+  len_ += next.payload_len;
+  ++segments_;
+  end_flags_ = TcpOf(next).tcp_flags & kEndFlags;
+  ended_ = end_flags_ != 0 || next.payload_len != first_.payload_len;
+}
+
+void TcpCoalescer::WriteHeader(uint8_t* to) const noexcept {
+  std::memmove(to, first_.ip, first_.header_len);
+  auto* ip = reinterpret_cast<rte_ipv4_hdr*>(to);
+  ip->total_length = rte_cpu_to_be_16(static_cast<uint16_t>(len_));
+  ip->hdr_checksum = 0;
+  ip->hdr_checksum = rte_ipv4_cksum(ip);
+  auto* tcp = reinterpret_cast<rte_tcp_hdr*>(to + kIp);
+  tcp->tcp_flags |= end_flags_;
+  tcp->cksum = TcpPseudoSum(to, static_cast<uint16_t>(len_ - kIp));
+}
+
+Offload TcpCoalescer::OffloadAt(uint16_t l3_offset) const noexcept {
+  return {.csum_start = static_cast<uint16_t>(l3_offset + kIp),
+          .csum_offset = offsetof(rte_tcp_hdr, cksum),
+          .gso_size = first_.payload_len,
+          .gso_type = GsoType::kTcp4,
+          .flags = Offload::kNeedsCsum};
+}
+
+}  // namespace podwire
