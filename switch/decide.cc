@@ -26,8 +26,8 @@ const PortSlot* SlotOf(const Tables& t, PortId port) {
 DropReason CheckPodSource(const Tables& t, const PortSlot& slot, const Headers& h) {
   const Endpoint* e = t.EndpointAt(slot.endpoint);
   if (e == nullptr) return DropReason::kUnknownPort;
-  const bool own = std::find(e->addresses.begin(), e->addresses.end(), h.src) != e->addresses.end();
-  return own ? DropReason::kNone : DropReason::kSpoofedAddress;
+  const Endpoint* owner = t.EndpointOf(h.src);
+  return owner == e ? DropReason::kNone : DropReason::kSpoofedAddress;
 }
 
 DropReason CheckUnderlaySource(const Tables& t, const Headers& h) {
