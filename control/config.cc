@@ -16,6 +16,7 @@ using nlohmann::json;
 
 constexpr unsigned kMaxLcore = 127;  // RTE_MAX_LCORE - 1
 constexpr size_t kMaxSocketPath = 107;
+constexpr size_t kMaxNeighbors = 2048;  // half of the table: the rest is for those that ARP finds
 
 bool IsDnsName(std::string_view name) {
   const auto alnum = [](char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'); };
@@ -132,6 +133,26 @@ void ReadUnderlayAddresses(JsonReader& r, UnderlayConfig& u) {
   if (u.gateway == u.address.address) r.Fail("gateway", "is this node's own address");
 }
 
+/// Neighbours by address, each on the underlay's own prefix.
+absl::Status ReadNeighbors(const json& value, UnderlayConfig& u) {
+  constexpr std::string_view kPath = "underlay.neighbors";
+  if (!value.is_object())
+    return InvalidArgument("{}: expected an object of address and MAC, not {}", kPath, Brief(value));
+  if (value.size() > kMaxNeighbors) return InvalidArgument("{}: more than {}", kPath, kMaxNeighbors);
+  for (const auto& [text, mac_text] : value.items()) {
+    const std::string path = fmt::format("{}[\"{}\"]", kPath, text);
+    const auto address = ParseIp(text);
+    if (!address.ok()) return InvalidArgument("{}: {}", path, Message(address.status()));
+    if (!u.address.prefix().Contains(*address) || *address == u.address.address) {
+      return InvalidArgument("{}: is no other node's address in {}", path, ToString(u.address.prefix()));
+    }
+    const auto mac = ReadUnicastMac(mac_text);
+    if (!mac.ok()) return InvalidArgument("{}: {}", path, Message(mac.status()));
+    u.neighbors.emplace_back(*address, *mac);
+  }
+  return absl::OkStatus();
+}
+
 absl::Status ReadUnderlay(const json& value, Config& c) {
   JsonReader r(value, "underlay");
   UnderlayConfig u;
@@ -141,6 +162,8 @@ absl::Status ReadUnderlay(const json& value, Config& c) {
   if (r.ok() && !known) r.Fail("port", fmt::format("no port in ports is called \"{}\"", u.port));
   ReadUnderlayAddresses(r, u);
   r.Number("mtu", u.mtu, kMinMtu, kMaxMtu);
+  if (const json* neighbors = r.Get("neighbors"); neighbors != nullptr && r.ok())
+    r.Fail(ReadNeighbors(*neighbors, u));
   RETURN_IF_ERROR(r.Finish());
   c.underlay = std::move(u);
   return absl::OkStatus();
@@ -212,6 +235,13 @@ absl::StatusOr<Config> ParseConfig(std::string_view text) {
       c.network = *std::move(conf);
     } else {
       r.Fail("network", Message(conf.status()));
+    }
+  }
+  if (const json* mac = r.Get("gatewayMac"); mac != nullptr) {
+    if (auto parsed = ReadUnicastMac(*mac); parsed.ok()) {
+      c.gateway_mac = *parsed;
+    } else {
+      r.Fail("gatewayMac", Message(parsed.status()));
     }
   }
   r.Choice("logLevel", c.log_level, {"trace", "debug", "info", "warn", "error"});

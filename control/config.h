@@ -4,6 +4,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include <absl/status/status.h>
@@ -37,6 +38,8 @@ struct UnderlayConfig {
   InterfaceAddress address;  ///< IPv4
   IpAddress gateway;         ///< empty: none
   uint16_t mtu = 0;          ///< 0: the port's
+  /// IPv4 neighbours whose MAC is fixed: ARP neither asks for them nor changes them.
+  std::vector<std::pair<IpAddress, MacAddr>> neighbors{};
 };
 
 /// podwired's configuration file (docs/configuration.md).
@@ -53,6 +56,7 @@ struct Config {
   std::vector<PortConfig> ports;
   std::optional<UnderlayConfig> underlay;
   std::optional<NetConf> network;  ///< an applied kube-flannel-cfg overrides it
+  MacAddr gateway_mac;             ///< that pods see as their gateway's; empty: made from the node's name
   std::string log_level = "info";
 };
 
@@ -60,6 +64,9 @@ struct Config {
 absl::StatusOr<Config> ParseConfig(std::string_view text);
 /// The same of a file, whose name then comes first.
 absl::StatusOr<Config> LoadConfig(const std::string& file);
+
+/// A string that is the MAC address of one station, not of a group and not all zero.
+absl::StatusOr<MacAddr> ReadUnicastMac(const nlohmann::json& value);
 
 /// One item of `ports`; `path` is its own, for messages.
 absl::StatusOr<PortConfig> ParsePort(const nlohmann::json& value, const std::string& path);

@@ -66,6 +66,13 @@ PciOptions ReadPci(JsonReader& r) {
 VdevOptions ReadVdev(JsonReader& r) {
   VdevOptions o;
   RequireString(r, "devargs", "a DPDK virtual device like net_null0,size=64", o.devargs);
+  if (const json* mac = r.Get("mac"); mac != nullptr) {
+    if (const auto m = ReadUnicastMac(*mac); m.ok()) {
+      o.mac = *m;
+    } else {
+      r.Fail("mac", Message(m.status()));
+    }
+  }
   return o;
 }
 
@@ -78,6 +85,14 @@ bool IsPortName(const std::string& name) {
 }
 
 }  // namespace
+
+absl::StatusOr<MacAddr> ReadUnicastMac(const json& value) {
+  if (!value.is_string()) return InvalidArgument("expected a MAC address, not {}", Brief(value));
+  ASSIGN_OR_RETURN(const MacAddr mac, ParseMac(value.get_ref<const std::string&>()));
+  if (mac.empty() || (mac.bytes[0] & 1) != 0)
+    return InvalidArgument("{} is no station's address", ToString(mac));
+  return mac;
+}
 
 absl::StatusOr<PortConfig> ParsePort(const json& value, const std::string& path) {
   JsonReader r(value, path);
@@ -134,7 +149,11 @@ std::vector<std::pair<std::string, std::string>> PortOptions(const PortConfig& p
               {"queues", std::to_string(o.queues)},
               {"promiscuous", o.promiscuous ? "true" : "false"}};
     }
-    Options operator()(const VdevOptions& o) const { return {{"devargs", o.devargs}}; }
+    Options operator()(const VdevOptions& o) const {
+      Options result{{"devargs", o.devargs}};
+      if (o.mac) result.emplace_back("mac", ToString(*o.mac));
+      return result;
+    }
   };
   return std::visit(Visitor{}, port.options);
 }

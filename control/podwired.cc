@@ -126,6 +126,7 @@ absl::Status Run(const Config& config, const sigset_t& signals) {
   // seconds.
   MbufPools* const pools = created.release();
   SwitchOptions options{.max_connections = config.connections, .timeouts = config.timeouts, .pools = pools};
+  if (config.underlay) options.neighbors = config.underlay->neighbors;
   for (unsigned i = 0; i < config.worker_lcores.size(); ++i) options.worker_lcores.push_back(i + 1);
   ASSIGN_OR_RETURN(const auto sw, Switch::Create(options));
   Controller controller(config, DesiredState(config.node, config.network), EngineOf(*sw), *store);

@@ -106,11 +106,22 @@ absl::Status EthdevPort::StartQueues(const EalLogCapture& capture) {
 }
 
 absl::Status EthdevPort::SetMode(const EthdevOptions& options) {
+  if (options.mac) RETURN_IF_ERROR(SetMac(*options.mac));
   const int rc = options.promiscuous ? rte_eth_promiscuous_enable(device_.port()) : 0;
   return rc == 0 || rc == -ENOTSUP ? absl::OkStatus() : ErrnoError(-rc, "rte_eth_promiscuous_enable");
 }
 
+absl::Status EthdevPort::SetMac(const MacAddr& mac) {
+  rte_ether_addr address;
+  std::memcpy(address.addr_bytes, mac.bytes.data(), mac.bytes.size());
+  const int rc = rte_eth_dev_default_mac_addr_set(device_.port(), &address);
+  if (rc != 0 && rc != -ENOTSUP) return ErrnoError(-rc, "rte_eth_dev_default_mac_addr_set {}", ToString(mac));
+  mac_ = mac;
+  return absl::OkStatus();
+}
+
 MacAddr EthdevPort::mac() const {
+  if (mac_) return *mac_;
   rte_ether_addr address{};
   MacAddr mac;
   if (rte_eth_macaddr_get(device_.port(), &address) == 0)

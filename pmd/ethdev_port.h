@@ -3,6 +3,7 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -20,6 +21,7 @@ struct EthdevOptions {
   uint16_t rx_queues = 1;           ///< cut to what the device has; frames are spread by RSS
   uint16_t tx_queues = UINT16_MAX;  ///< cut to the workers, and to what the device has
   bool promiscuous = false;
+  std::optional<MacAddr> mac{};  ///< instead of the device's own
 };
 
 /// A probed DPDK device; destruction stops, closes and detaches it.
@@ -75,6 +77,7 @@ class EthdevPort final : public Port {
   absl::Status Configure(const EthdevOptions& options, const PortContext& context);
   absl::Status StartQueues(const EalLogCapture& capture);
   absl::Status SetMode(const EthdevOptions& options);
+  absl::Status SetMac(const MacAddr& mac);
 
   Prepared Prepare(rte_mbuf& m) const noexcept;
   bool OffloadToDevice(rte_mbuf& m) const noexcept;
@@ -95,6 +98,7 @@ class EthdevPort final : public Port {
   uint16_t rx_queues_ = 0;
   uint16_t tx_queues_ = 0;
   bool tx_is_shared_ = false;
+  std::optional<MacAddr> mac_;  ///< configured; net_pcap cannot be told
   bool is_vhost_ = false;  ///< its RX_L4_CKSUM_NONE means a partial checksum (virtio), not an unknown one
   EthdevDevice device_;    ///< last: closed first
 };

@@ -51,6 +51,8 @@ struct PciOptions {
 struct VdevOptions {
   std::string devargs;  ///< "net_null0,size=64"
   uint16_t queues = 1;  ///< each way; at most what the device has
+  /// The port's own, which the device is told where it can be; none: the device's.
+  std::optional<MacAddr> mac{};
 };
 
 struct PortConfig {

@@ -22,7 +22,9 @@ PortOr CreateVdevPort(const PortConfig& config, const VdevOptions& options, cons
   ASSIGN_OR_RETURN(
       auto port,
       EthdevPort::Create(
-          config, {.devargs = devargs, .rx_queues = options.queues, .tx_queues = options.queues}, context));
+          config,
+          {.devargs = devargs, .rx_queues = options.queues, .tx_queues = options.queues, .mac = options.mac},
+          context));
   return port;
 }
 

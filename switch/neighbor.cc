@@ -10,6 +10,7 @@ namespace {
 
 constexpr uint64_t kMacMask = (uint64_t{1} << 48) - 1;
 constexpr uint64_t kKnown = uint64_t{1} << 48;
+constexpr uint64_t kPermanent = uint64_t{1} << 49;
 constexpr int kOwnerShift = 60;
 constexpr int kIndexBits = 12;
 constexpr uint16_t kIndexMask = (1 << kIndexBits) - 1;
@@ -43,6 +44,8 @@ std::string_view Name(NeighborState s) {
       return "reachable";
     case NeighborState::kStale:
       return "stale";
+    case NeighborState::kPermanent:
+      return "permanent";
   }
   return "";
 }
@@ -60,6 +63,7 @@ NeighborTable::Result NeighborTable::Use(NeighborId id, uint32_t now_ms) noexcep
   Slot& slot = slots_[index];
   const uint64_t word = slot.word.load(std::memory_order_acquire);
   if (word >> kOwnerShift != id.value() >> kIndexBits) return {.mac = {}, .expired = true};
+  if ((word & kPermanent) != 0) return {.mac = Unpack(word), .usable = true};
   if (now_ms - slot.used_ms.load(std::memory_order_relaxed) >= kUseStampMs) {
     slot.used_ms.store(now_ms, std::memory_order_relaxed);
   }
@@ -120,11 +124,22 @@ void NeighborTable::Learn(const IpAddress& address, const MacAddr& mac, uint32_t
     const NeighborId id = Find(address, now_ms);
     if (id == kNoNeighbor) return;
     Slot& slot = slots_[id.value() & kIndexMask];
+    if ((slot.word.load(std::memory_order_relaxed) & kPermanent) != 0) return;
     slot.confirmed_ms.store(now_ms, std::memory_order_relaxed);
     const uint64_t owner = slot.word.load(std::memory_order_relaxed) >> kOwnerShift;
     slot.word.store(owner << kOwnerShift | kKnown | Pack(mac), std::memory_order_release);
   }
   changes_.fetch_add(1, std::memory_order_release);
+}
+
+bool NeighborTable::SetPermanent(const IpAddress& address, const MacAddr& mac) noexcept {
+  const absl::MutexLock lock(&mutex_);
+  const NeighborId id = Find(address, 0);
+  if (id == kNoNeighbor) return false;
+  Slot& slot = slots_[id.value() & kIndexMask];
+  const uint64_t owner = slot.word.load(std::memory_order_relaxed) >> kOwnerShift;
+  slot.word.store(owner << kOwnerShift | kPermanent | kKnown | Pack(mac), std::memory_order_release);
+  return true;
 }
 
 IpAddress NeighborTable::AddressOf(NeighborId id) const noexcept {
@@ -149,7 +164,7 @@ void NeighborTable::Sweep(uint32_t now_ms) noexcept {
   const absl::MutexLock lock(&mutex_);
   for (uint16_t i = 0; i < kCapacity; ++i) {
     Slot& slot = slots_[i];
-    if (slot.address.empty()) continue;
+    if (slot.address.empty() || (slot.word.load(std::memory_order_relaxed) & kPermanent) != 0) continue;
     // A worker's stamp may be a little newer than this thread's clock.
     const auto unused = static_cast<int32_t>(now_ms - slot.used_ms.load(std::memory_order_relaxed));
     if (unused >= static_cast<int32_t>(kUnusedMs)) {
@@ -175,7 +190,10 @@ std::vector<NeighborTable::Entry> NeighborTable::Snapshot(uint32_t now_ms) const
       const uint64_t word = slot.word.load(std::memory_order_acquire);
       const uint32_t age = ElapsedMs(now_ms, slot.confirmed_ms.load(std::memory_order_relaxed));
       Entry e{.address = address, .mac = {}, .state = NeighborState::kNone, .age_ms = 0};
-      if ((word & kKnown) != 0 && age < kReachableMs + kStaleMs) {
+      if ((word & kPermanent) != 0) {
+        e.mac = Unpack(word);
+        e.state = NeighborState::kPermanent;
+      } else if ((word & kKnown) != 0 && age < kReachableMs + kStaleMs) {
         e.mac = Unpack(word);
         e.state = age < kReachableMs ? NeighborState::kReachable : NeighborState::kStale;
         e.age_ms = age;

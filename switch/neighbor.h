@@ -26,9 +26,10 @@ enum class NeighborState : uint8_t {
   kResolving,  ///< asked, no answer yet
   kReachable,  ///< confirmed within 30 s
   kStale,      ///< confirmed within 90 s: used, and asked again
+  kPermanent,  ///< configured: never asked for, never forgotten
 };
 
-std::string_view Name(NeighborState s);  ///< "none", "resolving", "reachable", "stale"
+std::string_view Name(NeighborState s);  ///< "none", "resolving", "reachable", "stale", "permanent"
 
 /// The MAC addresses of underlay neighbours by IP address; shared by all workers. Use is lock-free;
 /// everything else takes a short lock and is for the slow path. Times are milliseconds of any steady clock,
@@ -58,6 +59,10 @@ class NeighborTable {
   /// `address` has said that it is at `mac`. Ignored for addresses without a slot unless `add`.
   void Learn(const IpAddress& address, const MacAddr& mac, uint32_t now_ms, bool add) noexcept;
 
+  /// Fixes a neighbour's MAC for good: no probe, no aging, no answer changes it. Before the workers start;
+  /// false when the table is full.
+  bool SetPermanent(const IpAddress& address, const MacAddr& mac) noexcept;
+
   /// Whose MAC the slot is for; empty if it has another owner by now.
   IpAddress AddressOf(NeighborId id) const noexcept;
 
@@ -77,7 +82,8 @@ class NeighborTable {
   std::vector<Entry> Snapshot(uint32_t now_ms) const;
 
  private:
-  /// word: MAC in the low 48 bits, known flag, owner number in the top four; written under mutex_.
+  /// word: MAC in the low 48 bits, known and permanent flag, owner number in the top four; written under
+  /// mutex_.
   struct Slot {
     std::atomic<uint64_t> word{0};
     std::atomic<uint32_t> confirmed_ms{0};

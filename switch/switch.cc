@@ -76,6 +76,11 @@ class Switch::Impl {
     shared.pools = o.pools;
     shared.timeouts = o.timeouts;
     shared.hash_seed = o.hash_seed != 0 ? o.hash_seed : RandomSeed();
+    for (const auto& [address, mac] : o.neighbors) {
+      if (!shared.neighbors.SetPermanent(address, mac))
+        return Error(absl::StatusCode::kResourceExhausted, "more than {} neighbours",
+                     NeighborTable::kCapacity);
+    }
     ASSIGN_OR_RETURN(shared.connections,
                      ConnTable<FlowKey4>::Create(
                          {.capacity = o.max_connections, .max_endpoints = kMaxEndpoints}, shared.qsbr.get()));

@@ -4,6 +4,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <absl/status/status.h>
@@ -23,7 +24,8 @@ struct SwitchOptions {
   uint32_t max_flows_per_worker = 0;    ///< 0: two a connection
   Timeouts timeouts;
   MbufPools* pools = nullptr;
-  uint64_t hash_seed = 0;  ///< 0: random
+  uint64_t hash_seed = 0;                                ///< 0: random
+  std::vector<std::pair<IpAddress, MacAddr>> neighbors;  ///< permanent ones of the underlay
 };
 
 /// From a burst's reception to the end of its transmission, of sampled bursts, since the start.
@@ -43,7 +45,7 @@ struct WorkerReport {
 struct NeighborRecord {
   IpAddress address;
   MacAddr mac;
-  std::string state;  ///< none, resolving, reachable, stale
+  std::string state;  ///< none, resolving, reachable, stale, permanent
 };
 
 /// The workers and what they share. All methods are for control threads; Publish and ForgetEndpoint one at a

@@ -20,8 +20,10 @@ json Good() {
       {"name": "host", "kind": "tap", "interface": "pw0", "netns": "/run/netns/x", "mac": "02:00:00:00:00:01"},
       {"name": "vm", "kind": "vhost-user", "socket": "/run/vm.sock", "queues": 2},
       {"name": "vf", "kind": "pci", "address": "0000:03:02.1"},
-      {"name": "null", "kind": "vdev", "devargs": "net_null0,size=64"}],
-    "underlay": {"port": "uplink", "address": "192.0.2.1/24", "gateway": "192.0.2.254", "mtu": 1400},
+      {"name": "null", "kind": "vdev", "devargs": "net_null0,size=64", "mac": "02:00:00:00:00:04"}],
+    "underlay": {"port": "uplink", "address": "192.0.2.1/24", "gateway": "192.0.2.254", "mtu": 1400,
+      "neighbors": {"192.0.2.7": "02:00:00:00:00:07"}},
+    "gatewayMac": "02:00:00:00:00:0a",
     "network": {"Network": "10.244.0.0/16", "Backend": {"Type": "vxlan"}},
     "logLevel": "debug"})");
 }
@@ -53,6 +55,11 @@ TEST(ConfigTest, ReadsEveryKey) {
   EXPECT_EQ(std::get<VdevOptions>(c->ports[4].options).devargs, "net_null0,size=64");
   ASSERT_TRUE(c->underlay);
   EXPECT_EQ(ToString(c->underlay->gateway), "192.0.2.254");
+  EXPECT_EQ(
+      c->underlay->neighbors,
+      (std::vector<std::pair<IpAddress, MacAddr>>{{*ParseIp("192.0.2.7"), *ParseMac("02:00:00:00:00:07")}}));
+  EXPECT_EQ(ToString(c->gateway_mac), "02:00:00:00:00:0a");
+  EXPECT_EQ(ToString(*std::get<VdevOptions>(c->ports[4].options).mac), "02:00:00:00:00:04");
   ASSERT_TRUE(c->network);
   EXPECT_EQ(c->network->backend, BackendType::kVxlan);
 }
@@ -94,6 +101,16 @@ INSTANTIATE_TEST_SUITE_P(
         BadCase{"/listen", "\"tcp:127.0.0.1:0\"", "listen", "1 to 65535"},
         BadCase{"/listen", "\"tcp:192.0.2.1:5000\"", "listen", "no TLS"},
         BadCase{"/listen", "\"tcp:0.0.0.0:5000\"", "listen", "no TLS"},
+        BadCase{"/gatewayMac", "\"02:00:00\"", "gatewayMac", "02:00:00"},
+        BadCase{"/gatewayMac", "\"01:00:5e:00:00:01\"", "gatewayMac", "no station's"},
+        BadCase{"/gatewayMac", "5", "gatewayMac", "a MAC address"},
+        BadCase{"/ports/4/mac", "\"00:00:00:00:00:00\"", "ports[4].mac", "no station's"},
+        BadCase{"/underlay/neighbors", "[]", "underlay.neighbors", "an object"},
+        BadCase{"/underlay/neighbors", R"({"198.51.100.1":"02:00:00:00:00:07"})",
+                "underlay.neighbors[\"198.51.100.1\"]", "no other node's"},
+        BadCase{"/underlay/neighbors", R"({"192.0.2.x":"02:00:00:00:00:07"})",
+                "underlay.neighbors[\"192.0.2.x\"]", "192.0.2.x"},
+        BadCase{"/underlay/neighbors", R"({"192.0.2.7":"7"})", "underlay.neighbors[\"192.0.2.7\"]", "7"},
         BadCase{"/listen", "1", "listen", "a string"}, BadCase{"/lcores", "[1]", "lcores", "an object"},
         BadCase{"/lcores/workers", "1", "lcores.workers", "an array"},
         BadCase{"/lcores/workers", "[]", "lcores.workers", "at least one"},

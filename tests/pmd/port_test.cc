@@ -285,6 +285,20 @@ TEST_F(PortTest, PortsComeAndGoBesideAPollingWorker) {
   EXPECT_EQ(Held(), before);
 }
 
+TEST_F(PortTest, AMacCanBeConfigured) {
+  const MacAddr mac = *ParseMac("02:00:00:00:00:0a");
+  std::ofstream(directory_ / "empty.pcap", std::ios::binary)
+      .write("\xd4\xc3\xb2\xa1\2\0\4\0\0\0\0\0\0\0\0\0\0\0\4\0\1\0\0\0", 24);
+  const std::string pcap =
+      fmt::format("net_pcap0,rx_pcap={}/empty.pcap", directory_.string());  // has no way to be told
+  for (const std::string& devargs : {std::string("net_null0,no-rx=1"), pcap}) {
+    const auto port = Create(VdevOptions{.devargs = devargs, .mac = mac});
+    ASSERT_TRUE(port.ok()) << Message(port.status());
+    EXPECT_EQ((*port)->mac(), mac) << devargs;
+  }
+  EXPECT_NE(Vdev("net_null0,no-rx=1")->mac(), mac);
+}
+
 TEST_F(PortTest, ImpossibleOptionsAreRefused) {
   const auto bad = absl::StatusCode::kInvalidArgument;
   ExpectRefused(VdevOptions{"net_nosuchdriver0"}, bad, "net_nosuchdriver0");

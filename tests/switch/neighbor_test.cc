@@ -140,6 +140,28 @@ TEST_P(NeighborTest, SweepForgetsWhatAWrappedClockWouldRevive) {
   EXPECT_FALSE(table_.Use(id, now_ + 1000).usable);  // 2^32 ms later
 }
 
+TEST_P(NeighborTest, PermanentOnesAreNeitherAskedForNorChanged) {
+  ASSERT_TRUE(table_.SetPermanent(kPeer, kMac));
+  const NeighborId id = table_.SlotFor(kPeer, now_);
+  table_.Learn(kPeer, Mac("02:00:00:00:06:66"), now_, true);
+  for (const uint32_t later : {0u, 31'000u, 100'000u, 400'000u}) {
+    table_.Sweep(now_ + later);
+    const NeighborTable::Result r = table_.Use(id, now_ + later);
+    EXPECT_TRUE(r.usable) << later;
+    EXPECT_FALSE(r.probe) << later;
+    EXPECT_EQ(r.mac, kMac) << "who lies in ARP changes nothing";
+    EXPECT_EQ(table_.Snapshot(now_ + later).at(0).state, NeighborState::kPermanent);
+  }
+  EXPECT_EQ(Name(NeighborState::kPermanent), "permanent");
+}
+
+TEST_P(NeighborTest, PermanentOnesAreLimitedByTheTable) {
+  for (uint32_t i = 0; i < NeighborTable::kCapacity; ++i)
+    ASSERT_TRUE(table_.SetPermanent(Offset(Ip("10.0.0.0"), i), kMac));
+  EXPECT_FALSE(table_.SetPermanent(Ip("10.9.0.0"), kMac));
+  EXPECT_EQ(table_.SlotFor(Ip("10.9.0.0"), now_ + 10'000), kNoNeighbor) << "none of them makes room";
+}
+
 TEST_P(NeighborTest, AScanDoesNotPushTheKnownOut) {
   const auto address = [](uint32_t i) { return Offset(Ip("10.0.0.0"), i); };
   const NeighborId known = table_.SlotFor(kPeer, now_);
