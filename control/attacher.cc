@@ -38,7 +38,9 @@ absl::Status CheckSpec(const AttachSpec& s) {
   RETURN_IF_ERROR(CheckName("pod_uid", s.pod_uid));
   RETURN_IF_ERROR(CheckName("network", s.network));
   RETURN_IF_ERROR(Annotate(CheckInterfaceName(s.key.ifname), "key.ifname"));
-  if (!s.vhost_user && (s.netns.empty() || s.netns[0] != '/')) {
+  if ((s.kind == AttachKind::kPort) == s.port.empty())
+    return InvalidArgument("port: expected a port's name with attach \"port\", and only then");
+  if (s.kind == AttachKind::kTap && (s.netns.empty() || s.netns[0] != '/')) {
     return InvalidArgument("netns: expected the absolute path of a network namespace, not \"{}\"", s.netns);
   }
   if (s.mtu != 0 && s.mtu < kMinMtu) return InvalidArgument("mtu: expected {} to {}", kMinMtu, kMaxMtu);
@@ -46,6 +48,29 @@ absl::Status CheckSpec(const AttachSpec& s) {
     if (!a.address.is_v4()) return InvalidArgument("addresses: {} is not IPv4", ToString(a));
   }
   return absl::OkStatus();
+}
+
+/// The port's MTU where the network's is larger; one that was asked for is not cut.
+absl::Status FitMtu(const Port& port, uint16_t asked, uint16_t& mtu) {
+  if (asked > port.mtu())
+    return InvalidArgument("mtu: port {} carries at most {}, not {}", port.name(), port.mtu(), asked);
+  mtu = std::min(mtu, port.mtu());
+  return absl::OkStatus();
+}
+
+MacAddr MacOf(const AttachSpec& spec, const std::string& node) {
+  if (!spec.mac.empty()) return spec.mac;
+  return DeriveMac(fmt::format("{} {} {}", node, spec.key.container_id, spec.key.ifname));
+}
+
+/// The port has no pod any more: one that was made for it goes.
+void Dismiss(PortEntry& entry, AttachKind kind) {
+  if (kind != AttachKind::kPort) {
+    entry.leaving = true;
+    return;
+  }
+  entry.role = PortRole::kNone;
+  entry.pod = {};
 }
 
 }  // namespace
@@ -79,7 +104,7 @@ PodInterface InterfaceOf(const Attachment& a) {
 
 PortConfig PortOf(const Attachment& a) {
   PortConfig port{.name = a.port, .mtu = a.mtu};
-  if (a.vhost_user) {
+  if (a.kind == AttachKind::kVhostUser) {
     port.options = VhostUserOptions{.socket_path = a.socket};
   } else {
     port.options = TapOptions{.netns = a.netns, .ifname = a.key.ifname, .mac = a.mac, .persistent = true};
@@ -123,7 +148,9 @@ absl::Status Attacher::Reserve(const AttachSpec& spec, LiveAttachment& a) {
       return Error(absl::StatusCode::kAlreadyExists, "container {} has an interface {} already",
                    spec.key.container_id, spec.key.ifname);
     }
-    if (state.FindPort(PortName(spec.key)) != nullptr) {
+    if (spec.kind == AttachKind::kPort) {
+      RETURN_IF_ERROR(state.FindFreePort(spec.port).status());
+    } else if (state.FindPort(PortName(spec.key)) != nullptr) {
       return Error(absl::StatusCode::kAlreadyExists, "port {} exists", PortName(spec.key));
     }
     ASSIGN_OR_RETURN(const IpPrefix subnet, controller_.PlanOwnSubnet(planned));
@@ -134,20 +161,20 @@ absl::Status Attacher::Reserve(const AttachSpec& spec, LiveAttachment& a) {
          .network = spec.network,
          .pod = spec.pod,
          .pod_uid = spec.pod_uid,
-         .vhost_user = spec.vhost_user,
-         .port = PortName(spec.key),
-         .mac =
-             DeriveMac(fmt::format("{} {} {}", state.desired.node(), spec.key.container_id, spec.key.ifname)),
-         .gateway_mac = GatewayMac(state.desired.node()),
+         .kind = spec.kind,
+         .port = spec.kind == AttachKind::kPort ? spec.port : PortName(spec.key),
+         .mac = MacOf(spec, state.desired.node()),
+         .gateway_mac = GatewayMac(controller_.config()),
          .routes = spec.routes,
          .mtu = spec.mtu,
          .delegated_ipam = !spec.addresses.empty()};
-    if (r.vhost_user) {
+    if (r.kind == AttachKind::kVhostUser) {
       r.socket = fmt::format("{}/vhost/{}-{}.sock", controller_.config().state_dir,
                              spec.key.container_id.substr(0, 12), spec.key.ifname);
     }
     if (r.mtu == 0) r.mtu = controller_.tables()->local.pod_mtu;
     if (r.mtu == 0) r.mtu = kFallbackMtu;
+    if (r.kind == AttachKind::kPort) RETURN_IF_ERROR(FitMtu(*state.FindPort(r.port)->port, spec.mtu, r.mtu));
     RETURN_IF_ERROR(FillAddresses(spec, subnet, r));
     const absl::Status stored = controller_.store().AddAttachment(r, state.ipam.cursor());
     if (!stored.ok()) {
@@ -194,9 +221,13 @@ absl::Status Attacher::FillAddresses(const AttachSpec& spec, const IpPrefix& sub
 
 /// The interface comes up last: when the pod can send, its policy is in force.
 absl::Status Attacher::BringUp(LiveAttachment& a) {
-  ASSIGN_OR_RETURN(std::unique_ptr<Port> port, CreatePort(PortOf(a.record)));
-  RETURN_IF_ERROR(Join(a, std::move(port)));
-  if (!a.record.vhost_user) RETURN_IF_ERROR(wiring_.set_up(InterfaceOf(a.record)));
+  if (a.record.kind == AttachKind::kPort) {
+    RETURN_IF_ERROR(JoinExisting(a));
+  } else {
+    ASSIGN_OR_RETURN(std::unique_ptr<Port> port, CreatePort(PortOf(a.record)));
+    RETURN_IF_ERROR(Join(a, std::move(port)));
+  }
+  if (a.record.kind == AttachKind::kTap) RETURN_IF_ERROR(wiring_.set_up(InterfaceOf(a.record)));
   ControlState& state = controller_.state();
   a.record.state = AttachState::kUp;
   return controller_.Run(
@@ -221,8 +252,26 @@ absl::Status Attacher::Join(LiveAttachment& a, std::unique_ptr<Port> port, bool 
                           .publish = publish});
 }
 
+/// Join with a port that is there already.
+absl::Status Attacher::JoinExisting(LiveAttachment& a, bool publish) {
+  ControlState& state = controller_.state();
+  return controller_.Run({.prepare = [&]() -> absl::Status {
+                            ASSIGN_OR_RETURN(a.port, state.FindFreePort(a.record.port));
+                            return absl::OkStatus();
+                          },
+                          .commit =
+                              [&] {
+                                PortEntry& entry = state.ports[a.port.value()];
+                                entry.role = PortRole::kPod;
+                                entry.pod = a.record.pod;
+                                state.desired.PutAttachment(a);
+                              },
+                          .publish = publish});
+}
+
 /// Takes port and endpoint out of the switch; returns the port when no worker uses it any more. The slot is
-/// free when its connections are forgotten. The attachment stays, with `trouble`.
+/// free when its connections are forgotten. The attachment stays, with `trouble`. A port that was there
+/// before stays in the switch, without a role.
 std::unique_ptr<Port> Attacher::Leave(const AttachmentKey& key, const std::string& trouble) {
   ControlState& state = controller_.state();
   std::unique_ptr<Port> port;
@@ -231,7 +280,7 @@ std::unique_ptr<Port> Attacher::Leave(const AttachmentKey& key, const std::strin
     const LiveAttachment* live = state.desired.FindAttachment(key);
     if (live == nullptr) return;
     left = *live;
-    if (left.port != kNoPort) state.ports[left.port.value()].leaving = true;
+    if (left.port != kNoPort) Dismiss(state.ports[left.port.value()], left.record.kind);
     LiveAttachment out = left;
     out.port = kNoPort;
     out.slot = kNoEndpoint;
@@ -242,7 +291,7 @@ std::unique_ptr<Port> Attacher::Leave(const AttachmentKey& key, const std::strin
     if (left.slot != kNoEndpoint && left.port != kNoPort) controller_.engine().forget_endpoint(left.slot);
     controller_.Edit([&] {
       if (left.slot != kNoEndpoint) state.slots[left.slot.value()] = false;
-      if (left.port == kNoPort) return;
+      if (left.port == kNoPort || left.record.kind == AttachKind::kPort) return;
       port = std::move(state.ports[left.port.value()].port);
       state.ports[left.port.value()] = {};
     });
@@ -269,7 +318,8 @@ absl::Status Attacher::Forget(const AttachmentKey& key) {
 }
 
 absl::Status Attacher::RemoveDevice(const Attachment& a, std::unique_ptr<Port> port) {
-  if (a.vhost_user) {
+  if (a.kind == AttachKind::kPort) return absl::OkStatus();
+  if (a.kind == AttachKind::kVhostUser) {
     const std::lock_guard lock(dpdk_mutex_);
     port.reset();
     if (unlink(a.socket.c_str()) != 0 && errno != ENOENT) return ErrnoError(errno, "remove {}", a.socket);

@@ -19,14 +19,16 @@
 
 namespace podwire {
 
-/// What the CNI plugin asks for.
+/// What the CNI plugin, or another client, asks for.
 struct AttachSpec {
   AttachmentKey key;
   std::string netns;
   std::string network;
   ObjectKey pod;
   std::string pod_uid;
-  bool vhost_user = false;
+  AttachKind kind = AttachKind::kTap;
+  std::string port;                         ///< kPort: its name
+  MacAddr mac;                              ///< of the pod's end; empty: made from the key
   uint16_t mtu = 0;                         ///< 0: the network's
   std::vector<InterfaceAddress> addresses;  ///< of a delegated IPAM plugin; empty: podwired gives one
   std::vector<PodRoute> routes;
@@ -48,7 +50,8 @@ class Attacher {
   Attacher(Controller& controller, PodWiring wiring) : controller_(controller), wiring_(std::move(wiring)) {}
 
   /// Gives the pod an address and an interface, which comes up when its policy is in force on every worker. A
-  /// failure leaves nothing behind. AlreadyExists, ResourceExhausted, FailedPrecondition, InvalidArgument.
+  /// failure leaves nothing behind. AlreadyExists, NotFound (its port), ResourceExhausted,
+  /// FailedPrecondition, InvalidArgument.
   absl::StatusOr<LiveAttachment> Attach(const AttachSpec& spec);
   /// False: there was none. An attachment whose removal failed stays, to be detached again.
   absl::StatusOr<bool> Detach(const AttachmentKey& key);
@@ -83,6 +86,7 @@ class Attacher {
   absl::Status FillAddresses(const AttachSpec& spec, const IpPrefix& subnet, Attachment& a);
   absl::Status BringUp(LiveAttachment& a);
   absl::Status Join(LiveAttachment& a, std::unique_ptr<Port> port, bool publish = true);
+  absl::Status JoinExisting(LiveAttachment& a, bool publish = true);
   std::unique_ptr<Port> Leave(const AttachmentKey& key, const std::string& trouble);
   absl::Status Forget(const AttachmentKey& key);
   absl::Status RemoveDevice(const Attachment& a, std::unique_ptr<Port> port);
@@ -103,7 +107,7 @@ class Attacher {
 
 /// What the pod's namespace is to look like.
 PodInterface InterfaceOf(const Attachment& a);
-/// The port that carries it.
+/// The port that is made for it: kTap and kVhostUser.
 PortConfig PortOf(const Attachment& a);
 
 }  // namespace podwire

@@ -5,6 +5,7 @@
 #include <spdlog/spdlog.h>
 
 #include "control/attacher.h"
+#include "control/build_tables.h"
 #include "net/status.h"
 #include "pmd/netns.h"
 
@@ -54,7 +55,9 @@ absl::Status Attacher::Check(const AttachmentKey& key, const std::string& netns,
       return Differs(r, fmt::format("the switch does not know {}", ToString(address.address)));
     }
   }
-  if (r.vhost_user) return absl::OkStatus();
+  if (r.kind == AttachKind::kVhostUser) return absl::OkStatus();
+  if (r.kind == AttachKind::kPort)
+    return link_up ? absl::OkStatus() : Differs(r, fmt::format("port {} is down", r.port));
   if (!link_up) return Differs(r, fmt::format("port {} is down: its interface is gone", r.port));
   return Annotate(wiring_.check(InterfaceOf(r)), fmt::format("pod {}", ToString(r.pod)));
 }
@@ -67,7 +70,8 @@ absl::Status Attacher::Ready() const {
           "no network yet: apply the ConfigMap kube-flannel-cfg, or give `network` in podwired's "
           "configuration");
     }
-    if (!d.network()->v4) return absl::UnavailableError("the network has IPv4 disabled: this version needs it");
+    if (!d.network()->v4)
+      return absl::UnavailableError("the network has IPv4 disabled: this version needs it");
     if (!s.FreeSlot().ok()) return absl::UnavailableError("this node has as many endpoints as it can");
     return absl::OkStatus();
   });
@@ -92,7 +96,7 @@ absl::Status Attacher::Recover() {
   }
   RETURN_IF_ERROR(controller_.Run({}));
   for (const LiveAttachment& a : live) {
-    if (a.port == kNoPort || a.record.vhost_user) continue;
+    if (a.port == kNoPort || a.record.kind != AttachKind::kTap) continue;
     if (const absl::Status status = wiring_.set_up(InterfaceOf(a.record)); !status.ok()) Mourn(a, status);
   }
   return absl::OkStatus();
@@ -109,13 +113,18 @@ absl::Status Attacher::TakeUp(const std::vector<Attachment>& records, std::vecto
     if (slot.value() == state.slots.size()) state.slots.push_back(false);
     state.slots[slot.value()] = true;
     live.push_back({.record = r, .slot = slot});
+    live.back().record.gateway_mac =
+        GatewayMac(controller_.config());  // the configuration may be another by now
   }
   return absl::OkStatus();
 }
 
 void Attacher::Reopen(LiveAttachment& a) {
-  absl::Status status = a.record.vhost_user ? absl::OkStatus() : OpenNetns(a.record.netns).status();
-  if (status.ok()) {
+  const AttachKind kind = a.record.kind;
+  absl::Status status = kind == AttachKind::kTap ? OpenNetns(a.record.netns).status() : absl::OkStatus();
+  if (kind == AttachKind::kPort) {
+    status = JoinExisting(a, /*publish=*/false);
+  } else if (status.ok()) {
     auto port = CreatePort(PortOf(a.record));
     status = port.ok() ? Join(a, *std::move(port), /*publish=*/false) : port.status();
   }

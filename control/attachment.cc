@@ -40,7 +40,39 @@ absl::StatusOr<PodRoute> RouteFromJson(const json& value) {
   return route;
 }
 
+/// Version 0.1 had a flag instead of the kind.
+void ReadKind(JsonReader& r, Attachment& a) {
+  bool vhost_user = false;
+  r.Bool("vhostUser", vhost_user);
+  std::string text(ToString(vhost_user ? AttachKind::kVhostUser : AttachKind::kTap));
+  r.String("attach", text);
+  if (const auto kind = ParseAttachKind(text); kind.ok()) {
+    a.kind = *kind;
+  } else {
+    r.Fail("attach", Message(kind.status()));
+  }
+}
+
 }  // namespace
+
+std::string_view ToString(AttachKind kind) {
+  switch (kind) {
+    case AttachKind::kTap:
+      return "tap";
+    case AttachKind::kVhostUser:
+      return "vhost-user";
+    case AttachKind::kPort:
+      return "port";
+  }
+  return "";
+}
+
+absl::StatusOr<AttachKind> ParseAttachKind(std::string_view text) {
+  for (const AttachKind kind : {AttachKind::kTap, AttachKind::kVhostUser, AttachKind::kPort}) {
+    if (text == ToString(kind)) return kind;
+  }
+  return InvalidArgument("expected tap, vhost-user or port, not \"{}\"", text);
+}
 
 std::string ToString(const AttachmentKey& key) {
   return fmt::format("{}/{}", key.container_id.substr(0, 12), key.ifname);
@@ -56,7 +88,7 @@ std::string ToJson(const Attachment& a) {
               {"podNamespace", a.pod.ns},
               {"podName", a.pod.name},
               {"podUid", a.pod_uid},
-              {"vhostUser", a.vhost_user},
+              {"attach", ToString(a.kind)},
               {"port", a.port},
               {"mac", ToString(a.mac)},
               {"gatewayMac", ToString(a.gateway_mac)},
@@ -79,7 +111,7 @@ absl::StatusOr<Attachment> AttachmentFromJson(const std::string& text) {
   r.String("podNamespace", a.pod.ns);
   r.String("podName", a.pod.name);
   r.String("podUid", a.pod_uid);
-  r.Bool("vhostUser", a.vhost_user);
+  ReadKind(r, a);
   r.String("port", a.port);
   r.String("mac", mac);
   r.String("gatewayMac", gateway_mac);

@@ -3,6 +3,7 @@
 #include <compare>
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -35,6 +36,17 @@ enum class AttachState : uint8_t {
   kDeleting,  ///< being removed: removed at the next start
 };
 
+/// How the pod is connected.
+enum class AttachKind : uint8_t {
+  kTap,        ///< an interface of the kernel, made in the pod's namespace
+  kVhostUser,  ///< a socket that podwired makes
+  kPort,       ///< a port that is there already and stays when the pod goes
+};
+/// "tap", "vhost-user", "port".
+std::string_view ToString(AttachKind kind);
+/// InvalidArgument that lists the kinds when `text` is none.
+absl::StatusOr<AttachKind> ParseAttachKind(std::string_view text);
+
 /// What outlives podwired of a pod's attachment.
 struct Attachment {
   AttachmentKey key;
@@ -43,9 +55,9 @@ struct Attachment {
   std::string network;  ///< the CNI configuration's name
   ObjectKey pod;
   std::string pod_uid;
-  bool vhost_user = false;  ///< else a tap
-  std::string port;         ///< the switch's port name
-  MacAddr mac;              ///< of the pod's end
+  AttachKind kind = AttachKind::kTap;
+  std::string port;  ///< the switch's port name
+  MacAddr mac;       ///< of the pod's end
   MacAddr gateway_mac;
   std::vector<InterfaceAddress> addresses;  ///< with the node subnet's prefix length
   std::vector<IpAddress> gateways;          ///< one a family

@@ -29,7 +29,7 @@ class Builder {
   void FillLocal() {
     LocalNode& l = t_->local;
     l.name = in_.state.node();
-    l.gateway_mac = GatewayMac(l.name);
+    l.gateway_mac = in_.gateway_mac.empty() ? GatewayMac(l.name) : in_.gateway_mac;
     l.vtep_mac = VtepMac(in_.state);
     if (const auto subnet = in_.state.SubnetOf(l.name)) {
       AddGateway(GatewayOf(*subnet));
@@ -188,6 +188,10 @@ class Builder {
 TablesResult BuildTables(const TablesInput& input) { return Builder(input).Build(); }
 
 MacAddr GatewayMac(const std::string& node) { return DeriveMac("gateway " + node); }
+
+MacAddr GatewayMac(const Config& config) {
+  return config.gateway_mac.empty() ? GatewayMac(config.node) : config.gateway_mac;
+}
 
 MacAddr VtepMac(const DesiredState& state) {
   const Node* self = state.self();

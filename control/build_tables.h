@@ -26,6 +26,7 @@ struct TablesInput {
   const UnderlayConfig* underlay = nullptr;  ///< nullptr: a node of its own
   std::shared_ptr<const CompiledPolicy> policy;
   const Tables& previous;  ///< in force: endpoint versions go on from there
+  MacAddr gateway_mac{};   ///< configured; empty: GatewayMac of the node
 };
 
 struct TablesResult {
@@ -39,6 +40,8 @@ TablesResult BuildTables(const TablesInput& input);
 
 /// The MAC that this node's pods see as their gateway's: fixed by the node's name.
 MacAddr GatewayMac(const std::string& node);
+/// The configured one, else that.
+MacAddr GatewayMac(const Config& config);
 /// This node's VtepMAC: its Node object's annotation, else fixed by its name.
 MacAddr VtepMac(const DesiredState& state);
 /// L3 bytes that pods may send: by the backend and the underlay's MTU.

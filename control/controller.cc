@@ -16,6 +16,26 @@ const PortEntry* ControlState::FindPort(const std::string& name) const {
   return it == ports.end() ? nullptr : &*it;
 }
 
+absl::StatusOr<PortId> ControlState::FindFreePort(const std::string& name) const {
+  const PortEntry* entry = FindPort(name);
+  if (entry == nullptr || entry->leaving) {
+    return Error(
+        absl::StatusCode::kNotFound,
+        "there is no port {}: ports in the configuration file are there from the start, those that are added "
+        "until podwired ends",
+        name);
+  }
+  switch (entry->role) {
+    case PortRole::kNone:
+      return PortId(static_cast<uint16_t>(entry - ports.data()));
+    case PortRole::kPod:
+      return Error(absl::StatusCode::kFailedPrecondition, "port {} is pod {}'s", name, ToString(entry->pod));
+    case PortRole::kUnderlay:
+      return Error(absl::StatusCode::kFailedPrecondition, "port {} is the underlay's", name);
+  }
+  return absl::InternalError("port role");
+}
+
 PortId ControlState::FreePortId() const {
   const auto it = std::ranges::find_if(ports, [](const PortEntry& p) { return p.port == nullptr; });
   return PortId(static_cast<uint16_t>(it - ports.begin()));
@@ -94,7 +114,8 @@ void Controller::Publish() {
                                      .ports = views,
                                      .underlay = config_.underlay ? &*config_.underlay : nullptr,
                                      .policy = policy_,
-                                     .previous = *previous});
+                                     .previous = *previous,
+                                     .gateway_mac = config_.gateway_mac});
   TellUnderlay(*result.tables);
   engine_.publish(std::move(result.tables));
   for (const std::string& w : result.warnings) {

@@ -39,6 +39,8 @@ struct ControlState {
   std::vector<std::string> warnings;
 
   const PortEntry* FindPort(const std::string& name) const;
+  /// A port for a pod: NotFound; FailedPrecondition when it is somebody's.
+  absl::StatusOr<PortId> FindFreePort(const std::string& name) const;
   PortId FreePortId() const;
   /// ResourceExhausted when the node has as many endpoints as it can.
   absl::StatusOr<EndpointId> FreeSlot() const;

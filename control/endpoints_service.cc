@@ -1,3 +1,5 @@
+#include <nlohmann/json.hpp>
+
 #include "control/services.h"
 #include "endpoints.grpc.pb.h"
 #include "net/status.h"
@@ -25,10 +27,17 @@ absl::StatusOr<AttachSpec> SpecOf(const v1::AttachRequest& r) {
                   .pod = {r.pod_namespace().empty() ? "default" : r.pod_namespace(),
                           r.pod_name().empty() ? r.key().container_id() : r.pod_name()},
                   .pod_uid = r.pod_uid()};
-  if (!r.attach().empty() && r.attach() != "tap" && r.attach() != "vhost-user") {
-    return InvalidArgument("attach: expected tap or vhost-user, not \"{}\"", r.attach());
+  if (!r.attach().empty()) {
+    const auto kind = ParseAttachKind(r.attach());
+    if (!kind.ok()) return InvalidArgument("attach: {}", Message(kind.status()));
+    spec.kind = *kind;
   }
-  spec.vhost_user = r.attach() == "vhost-user";
+  spec.port = r.port();
+  if (!r.mac().empty()) {
+    const auto mac = ReadUnicastMac(r.mac());
+    if (!mac.ok()) return InvalidArgument("mac: {}", Message(mac.status()));
+    spec.mac = *mac;
+  }
   if (r.mtu() > kMaxMtu) return InvalidArgument("mtu: expected {} to {}, not {}", kMinMtu, kMaxMtu, r.mtu());
   spec.mtu = static_cast<uint16_t>(r.mtu());
   ASSIGN_OR_RETURN(spec.addresses, ParseAddresses(r.addresses()));
@@ -70,7 +79,7 @@ v1::Endpoint ToProto(const LiveAttachment& a, const ControlState& s) {
   e.set_network(r.network);
   e.set_pod_namespace(r.pod.ns);
   e.set_pod_name(r.pod.name);
-  e.set_attach(r.vhost_user ? "vhost-user" : "tap");
+  e.set_attach(std::string(ToString(r.kind)));
   e.set_port(r.port);
   e.set_mac(ToString(r.mac));
   for (const InterfaceAddress& address : r.addresses) e.add_addresses(ToString(address));

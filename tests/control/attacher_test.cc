@@ -243,6 +243,123 @@ TEST_F(AttacherTest, ARestartTakesUpWhatWasAnsweredAndUndoesTheRest) {
   EXPECT_TRUE(*node.attacher().Detach({"c4", "eth0"}));
 }
 
+/// A switch with a port of role none, as the configuration or Ports.Add makes it.
+void AddPort(TestNode& node, const std::string& name, uint16_t mtu = 1500) {
+  const PortConfig config{.name = name, .options = VdevOptions{"net_null0"}, .mtu = mtu};
+  ASSERT_TRUE(node.controller()
+                  .AddPort(config, std::make_unique<FakePort>(config, &node.ports), PortRole::kNone)
+                  .ok());
+}
+
+AttachSpec OnPort(const TestNode& node, const std::string& container, const std::string& port) {
+  AttachSpec spec = node.Spec(container);
+  spec.kind = AttachKind::kPort;
+  spec.netns = "";
+  spec.port = port;
+  return spec;
+}
+
+PortRole RoleOf(TestNode& node, const std::string& port) {
+  return node.controller().Read([&](const ControlState& s) { return s.FindPort(port)->role; });
+}
+
+TEST_F(AttacherTest, APortThatIsThereBecomesThePodsAndIsGivenBack) {
+  TestNode node(dir_.path());
+  AddPort(node, "nic");
+  AttachSpec spec = OnPort(node, "c1", "nic");
+  spec.mac = *ParseMac("02:00:00:00:01:01");
+  spec.addresses = {*ParseInterfaceAddress("10.244.1.20/24"), *ParseInterfaceAddress("10.244.1.21/24")};
+  const auto a = node.attacher().Attach(spec);
+  ASSERT_TRUE(a.ok()) << Message(a.status());
+  EXPECT_EQ(a->record.port, "nic");
+  EXPECT_EQ(node.ports.open, (std::set<std::string>{"nic"})) << "no port was made";
+  auto tables = node.controller().tables();
+  for (const char* address : {"10.244.1.20", "10.244.1.21"}) {
+    const Endpoint* e = tables->EndpointOf(*ParseIp(address));
+    ASSERT_NE(e, nullptr) << address;
+    EXPECT_EQ(e->port, a->port);
+    EXPECT_EQ(e->mac, spec.mac);
+  }
+  EXPECT_EQ(tables->ports[a->port.value()].role, PortRole::kPod);
+  EXPECT_EQ(tables->ports[a->port.value()].peer_mac, spec.mac);
+  EXPECT_TRUE(node.attacher().Check({"c1", "eth0"}, "", spec.addresses).ok());
+  EXPECT_EQ(node.controller().RemovePort("nic").code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(node.attacher().Attach(OnPort(node, "c2", "nic")).status().code(),
+            absl::StatusCode::kFailedPrecondition)
+      << "another pod has it";
+
+  EXPECT_TRUE(*node.attacher().Detach({"c1", "eth0"}));
+  EXPECT_EQ(node.attachments(), 0u);
+  EXPECT_EQ(RoleOf(node, "nic"), PortRole::kNone);
+  EXPECT_EQ(node.ports.open, (std::set<std::string>{"nic"}));
+  EXPECT_EQ(node.removed, 0);
+  EXPECT_EQ(node.forgotten, 1) << "its connections are not the next pod's";
+  tables = node.controller().tables();
+  EXPECT_EQ(tables->EndpointOf(*ParseIp("10.244.1.20")), nullptr);
+  EXPECT_EQ(tables->ports[a->port.value()].role, PortRole::kNone);
+  EXPECT_TRUE(node.attacher().Attach(OnPort(node, "c2", "nic")).ok());
+  EXPECT_TRUE(*node.attacher().Detach({"c2", "eth0"}));
+  EXPECT_TRUE(node.controller().RemovePort("nic").ok());
+}
+
+TEST_F(AttacherTest, PortsThatCannotBeAPodsAreRefused) {
+  TestNode node(dir_.path());
+  AddPort(node, "small", 1400);
+  const auto attach = [&](const AttachSpec& spec) { return node.attacher().Attach(spec).status(); };
+  const absl::Status missing = attach(OnPort(node, "c1", "nic"));
+  EXPECT_EQ(missing.code(), absl::StatusCode::kNotFound);
+  EXPECT_NE(Message(missing).find("there is no port nic"), std::string::npos) << Message(missing);
+  EXPECT_EQ(attach(OnPort(node, "c1", "")).code(), absl::StatusCode::kInvalidArgument);
+  AttachSpec tap = node.Spec("c1");
+  tap.port = "small";
+  EXPECT_EQ(attach(tap).code(), absl::StatusCode::kInvalidArgument) << "a tap is made, not taken";
+  AttachSpec jumbo = OnPort(node, "c1", "small");
+  jumbo.mtu = 1401;
+  EXPECT_EQ(attach(jumbo).code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(node.attachments(), 0u);
+  const auto a = node.attacher().Attach(OnPort(node, "c1", "small"));
+  ASSERT_TRUE(a.ok());
+  EXPECT_EQ(a->record.mtu, 1400) << "no more than the port carries";
+}
+
+TEST_F(AttacherTest, OfTwoPodsAtOnceOneGetsThePort) {
+  TestNode node(dir_.path());
+  AddPort(node, "nic");
+  std::atomic<int> attached{0};
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 8; ++i) {
+    threads.emplace_back([&, i] {
+      if (node.attacher().Attach(OnPort(node, "c" + std::to_string(i), "nic")).ok()) ++attached;
+    });
+  }
+  for (std::thread& t : threads) t.join();
+  EXPECT_EQ(attached, 1);
+  EXPECT_EQ(node.attachments(), 1u) << "the others left nothing";
+  EXPECT_EQ(node.store().LoadAttachments()->size(), 1u);
+}
+
+TEST_F(AttacherTest, ARestartFindsAPortAgainIfItIsThere) {
+  {
+    TestNode node(dir_.path());
+    AddPort(node, "configured");
+    AddPort(node, "added");
+    ASSERT_TRUE(node.attacher().Attach(OnPort(node, "c1", "configured")).ok());
+    ASSERT_TRUE(node.attacher().Attach(OnPort(node, "c2", "added")).ok());
+  }
+  TestNode node(dir_.path());
+  AddPort(node, "configured");
+  ASSERT_TRUE(node.attacher().Recover().ok());
+  EXPECT_EQ(RoleOf(node, "configured"), PortRole::kPod);
+  EXPECT_NE(node.controller().tables()->EndpointOf(*ParseIp("10.244.1.2")), nullptr);
+  EXPECT_TRUE(node.attacher().Check({"c1", "eth0"}, "", {}).ok());
+  const std::string trouble = node.controller().Read([](const ControlState& s) {
+    return s.desired.FindAttachment({"c2", "eth0"})->trouble;
+  });
+  EXPECT_TRUE(trouble.starts_with("gone: there is no port added")) << trouble;
+  EXPECT_EQ(node.controller().tables()->EndpointOf(*ParseIp("10.244.1.3")), nullptr);
+  EXPECT_TRUE(*node.attacher().Detach({"c2", "eth0"}));
+}
+
 TEST_F(AttacherTest, WithoutANetworkNothingIsReady) {
   TempDir dir;
   auto store = *Store::Open(dir.File("s.db"));

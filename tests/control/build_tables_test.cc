@@ -56,7 +56,7 @@ class BuildTablesTest : public testing::Test {
 
   const Tables& Build() {
     auto policy = std::make_shared<const CompiledPolicy>(Compile(state_.model(), state_.LocalPods()));
-    TablesResult r = BuildTables({state_, ports_, &underlay_, policy, *tables_});
+    TablesResult r = BuildTables({state_, ports_, &underlay_, policy, *tables_, gateway_mac_});
     warnings_ = r.warnings;
     tables_ = std::move(r.tables);
     return *tables_;
@@ -67,6 +67,7 @@ class BuildTablesTest : public testing::Test {
   FakePort pod_port_{PortConfig{.name = "pod"}};
   std::vector<PortView> ports_;
   UnderlayConfig underlay_;
+  MacAddr gateway_mac_;
   std::unique_ptr<Tables> tables_ = std::make_unique<Tables>();
   std::vector<std::string> warnings_;
 };
@@ -104,6 +105,18 @@ TEST_F(BuildTablesTest, LocalNodeAndPeers) {
   nowhere.dst = *ParseIp("10.244.1.200");
   EXPECT_EQ(Decide(t, nowhere).reason, DropReason::kNoRoute) << "our own subnet, no such pod";
   EXPECT_TRUE(warnings_.empty());
+}
+
+TEST_F(BuildTablesTest, TheGatewaysMacCanBeConfigured) {
+  gateway_mac_ = *ParseMac("02:00:00:00:00:0a");
+  Attach("dev", "web", "10.244.1.7/24", 0);
+  const Tables& t = Build();
+  const Endpoint* web = t.EndpointOf(*ParseIp("10.244.1.7"));
+  ASSERT_NE(web, nullptr);
+  EXPECT_EQ(t.local.gateway_mac, gateway_mac_);
+  EXPECT_EQ(t.ports[web->port.value()].own_mac, gateway_mac_);
+  const Adjacency& delivery = t.adjacencies[web->adjacency.value()];
+  EXPECT_TRUE(std::ranges::equal(std::span(delivery.hop.header).subspan(6, 6), gateway_mac_.bytes));
 }
 
 TEST_F(BuildTablesTest, VersionsCountUpExactlyWhenVerdictsMayChange) {

@@ -228,6 +228,19 @@ TEST_F(ServerTest, EndpointsAndFlowsRefuseBadRequests) {
   grpc::ClientContext c3;
   EXPECT_NE(endpoints->Attach(&c3, attach, &attached).error_message().find("addresses[0]"),
             std::string::npos);
+  attach.clear_addresses();
+  attach.set_attach("pigeon");
+  grpc::ClientContext c7;
+  EXPECT_NE(endpoints->Attach(&c7, attach, &attached)
+                .error_message()
+                .find("attach: expected tap, vhost-user or port"),
+            std::string::npos);
+  attach.set_attach("port");
+  attach.set_port("nic");
+  attach.set_mac("ff:ff:ff:ff:ff:ff");
+  grpc::ClientContext c8;
+  EXPECT_NE(endpoints->Attach(&c8, attach, &attached).error_message().find("mac: "), std::string::npos);
+  attach.set_mac("");
   v1::DetachResponse detached;
   v1::DetachRequest detach;
   grpc::ClientContext c4;

@@ -8,6 +8,8 @@
 
 #include <gtest/gtest.h>
 
+#include <nlohmann/json.hpp>
+
 #include "control/state_dir.h"
 #include "net/status.h"
 #include "temp_dir.h"
@@ -22,6 +24,7 @@ Attachment Sample(const std::string& container, const std::string& address) {
   a.network = "podwire";
   a.pod = {"dev", "web-" + container};
   a.pod_uid = "u-1";
+  a.kind = AttachKind::kVhostUser;
   a.port = "pod-" + container;
   a.mac = *ParseMac("02:00:00:00:00:07");
   a.gateway_mac = *ParseMac("02:00:00:00:00:01");
@@ -32,6 +35,25 @@ Attachment Sample(const std::string& container, const std::string& address) {
   a.delegated_ipam = true;
   a.socket = "/run/x.sock";
   return a;
+}
+
+TEST(AttachmentTest, KindsGoBothWaysAndOldRecordsAreRead) {
+  Attachment a = Sample("c1", "10.244.1.2/24");
+  for (const AttachKind kind : {AttachKind::kTap, AttachKind::kVhostUser, AttachKind::kPort}) {
+    a.kind = kind;
+    const auto back = AttachmentFromJson(ToJson(a));
+    ASSERT_TRUE(back.ok()) << Message(back.status());
+    EXPECT_EQ(back->kind, kind);
+  }
+  const auto with = [&](const char* key, const nlohmann::json& value) {
+    auto document = nlohmann::json::parse(ToJson(a));
+    document.erase("attach");
+    document[key] = value;
+    return AttachmentFromJson(document.dump());
+  };
+  EXPECT_EQ(with("vhostUser", true)->kind, AttachKind::kVhostUser);
+  EXPECT_EQ(with("vhostUser", false)->kind, AttachKind::kTap);
+  EXPECT_FALSE(with("attach", "pigeon").ok());
 }
 
 class StoreTest : public testing::Test {
