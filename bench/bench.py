@@ -1,0 +1,199 @@
+#!/usr/bin/env python3
+"""Measures podwired's packet path beside Open vSwitch with DPDK and dpdk-testpmd on the same packets, and prints a table
+of TSC cycles a packet, source and sink included (docs/benchmark.md)."""
+import argparse
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.path.dirname(HERE)
+sys.path[:0] = [HERE, os.path.join(HERE, "pcap")]
+
+from captures import Captures  # noqa: E402
+from cases import CASES, memory_mb  # noqa: E402
+from machine import Hugepages, Lock, describe  # noqa: E402
+from others import OVS, TESTPMD  # noqa: E402
+from podwired import Api, Podwired  # noqa: E402
+from window import Probe  # noqa: E402
+import plan  # noqa: E402
+import report  # noqa: E402
+
+QUICK = (("l3", 1000), ("encap", 1000), ("ct", 1000))
+ALL_FLOWS = (1, 1000, 100_000, 1_000_000)
+WARM_LIMIT = 30
+
+
+def say(text):
+    print(f"[{time.monotonic() - BEGIN:5.0f} s] {text}", file=sys.stderr, flush=True)
+
+
+BEGIN = time.monotonic()
+
+
+class Bench:
+    def __init__(self, args):
+        self.args = args
+        self.build = os.environ.get("PODWIRE_BUILD", os.path.join(ROOT, "build"))
+        self.dir = tempfile.mkdtemp(prefix="podwire-bench-files-")
+        self.captures = Captures(os.environ.get("BENCH_PCAPS", os.path.join(self.dir, "pcaps")))
+        self.probe = Probe.build(os.path.join(HERE, "htprobe.c"), os.path.join(self.dir, "htprobe"))
+        os.environ["HTPROBE"] = os.path.join(self.dir, "htprobe")
+        self.tsc_hz = self.probe.tsc_hz()
+        os.environ["TSC_HZ"] = str(self.tsc_hz)
+        self.hugepages = Hugepages()
+        self.api = Api()
+        self.results, self.problems = {}, []
+
+    def close(self):
+        self.hugepages.restore()
+        shutil.rmtree(self.dir, ignore_errors=True)
+
+    def problem(self, text):
+        say(text)
+        self.problems.append(text)
+
+    def pages(self, mb):
+        missing = self.hugepages.need(mb)
+        if missing:
+            raise RuntimeError(f"{mb} MB of hugepages are needed, and {missing} MB of them cannot be had")
+
+    def podwired(self, case, inputs, flows, outputs=(None, None)):
+        """A podwired of the case's configuration, up but without pods."""
+        sources = [p for p in inputs if p]
+        mb = memory_mb(sum(self.captures.packets(p) for p in sources))
+        self.pages(mb)
+        return Podwired(self.build, self.api, case.config(inputs, flows, mb, outputs, self.captures.empty()))
+
+    def verify(self, case):
+        """Sends a small capture a few times and compares what comes out with the plan. Returns whether that is right."""
+        source = self.captures.made(case.name, 1000)
+        inputs = case.inputs(self.captures, 1000)
+        outputs = [self.captures.path(f"out-{name}.pcap") for name in ("pods", "wire")]
+        with self.podwired(case, inputs, 1000, outputs) as podwired:
+            case.set_up(podwired)
+            before, end = podwired.counters()["received"], time.monotonic() + 10
+            while (now := podwired.counters())["received"] < before + 100_000 and time.monotonic() < end:
+                time.sleep(0.01)
+        with open(outputs[0], "ab") as out, open(outputs[1], "rb") as more:
+            more.seek(24)
+            shutil.copyfileobj(more, out)
+        command = [sys.executable, "-B", os.path.join(HERE, "pcap", "expect.py"), case.name, source, outputs[0],
+                   "--pod-mac", plan.SENDER_MAC, "--allow-all"]
+        if case.name == "ct":
+            command += ["--source-mac", plan.ROUTER_MAC]
+        done = subprocess.run(command, capture_output=True, text=True)
+        say(f"verify {case.name}: {done.stdout.strip() or done.stderr.strip()[-300:]}")
+        for path in outputs:
+            os.unlink(path)
+        if done.returncode != 0:
+            self.problem(f"{case.name}: what comes out is not what plan.py says; drops: "
+                         f"{ {k: v for k, v in now.items() if k.startswith('drop_') and v} }")
+        return done.returncode == 0
+
+    def run_podwire(self, case, flows):
+        inputs = case.inputs(self.captures, flows)
+        with self.podwired(case, inputs, flows) as podwired:
+            case.set_up(podwired)
+            warm = podwired.warm(WARM_LIMIT)
+            run = podwired.measure(self.args.seconds, self.probe, self.tsc_hz)
+        run["warm_seconds"] = warm
+        lost = run["sums"]["dropped"] / run["packets"] if run["packets"] else 1
+        if lost > 0.001:
+            self.problem(f"{case.name} {flows}: {lost:.2%} of the packets were dropped")
+        return run
+
+    def columns(self, case, flows):
+        """[(column's name, function that makes a run)] of what can take the capture."""
+        columns = [("podwire", lambda: self.run_podwire(case, flows))]
+        packets = flows * (2 if case.from_pods and case.from_wire else 1)
+        others = [] if self.args.no_ovs else list(OVS)
+        for other in others + ([] if self.args.no_testpmd else TESTPMD):
+            if hindrance := other.hindrance(packets):
+                self.problem(f"{case.name} {flows}: {other.column} left out: {hindrance}")
+                continue
+
+            def run(other=other):
+                self.pages(other.memory_mb(packets))
+                return other.run(case.name, flows, self.args.seconds, self.captures, packets)
+            columns.append((other.column, run))
+        return columns
+
+    def measure(self, points):
+        """Round by round through all points and columns, so that what changes with time hits all alike."""
+        columns = {point: self.columns(CASES[point[0]], point[1]) for point in points}
+        self.results = {point: {name: [] for name, _ in columns[point]} for point in points}
+        for case, flows in points:
+            say(f"capture {case} {flows}")
+            CASES[case].inputs(self.captures, flows)
+        for turn in range(self.args.rounds):
+            for case, flows in points:
+                for name, run in list(columns[case, flows]):
+                    try:
+                        result = run()
+                    except (RuntimeError, subprocess.TimeoutExpired) as error:
+                        self.problem(f"{case} {flows}: {name} left out: {error}")
+                        columns[case, flows] = [c for c in columns[case, flows] if c[0] != name]
+                        continue
+                    self.results[case, flows][name].append(result)
+                    say(f"round {turn + 1}/{self.args.rounds} {case} {flows} {name}: {result['cycles']:.1f} cycles, "
+                        f"{result['mpps']:.2f} Mpps")
+
+
+def parse():
+    parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__, epilog="Environment: PODWIRE_BUILD (build), "
+                                     "BENCH_PCAPS (a directory that keeps the captures), BENCH_LOCK, BENCH_LOCK_HELD, TSC_HZ.")
+    parser.add_argument("--case", action="append", choices=sorted(CASES), help="only this case; may be repeated")
+    parser.add_argument("--flows", action="append", type=int, help="only so many flows; may be repeated")
+    parser.add_argument("--rounds", type=int, help="windows of each (default 5; --quick 3)")
+    parser.add_argument("--seconds", type=float, default=2, help="of clean slices a window has (default 2)")
+    parser.add_argument("--quick", action="store_true", help="three cases at 1,000 flows, in under three minutes")
+    parser.add_argument("--no-ovs", action="store_true", help="without Open vSwitch")
+    parser.add_argument("--no-testpmd", action="store_true", help="without dpdk-testpmd")
+    parser.add_argument("--no-verify", action="store_true", help="without the look at what comes out")
+    args = parser.parse_args()
+    args.rounds = args.rounds or (3 if args.quick else 5)
+    return args
+
+
+def points_of(args):
+    if args.quick and not args.case and not args.flows:
+        return list(QUICK)
+    cases = args.case or list(CASES)
+    return [(case, flows) for case in cases for flows in args.flows or ((1000,) if args.quick else ALL_FLOWS)]
+
+
+def main():
+    args = parse()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, lambda n, _: sys.exit(128 + n))
+    bench = Bench(args)
+    try:
+        with Lock():
+            machine = describe(bench.probe, bench.tsc_hz, ROOT)
+            say(f"{machine['cpu']}, {machine['cpus']} CPUs, TSC {machine['tsc_ghz']} GHz, kernel {machine['kernel']}, DPDK "
+                f"{machine['dpdk']}, OVS {machine['openvswitch'] or 'not installed'}, podwire {machine['commit']}")
+            points = points_of(args)
+            if not args.no_verify:
+                for case in dict.fromkeys(case for case, _ in points):
+                    if not bench.verify(CASES[case]):
+                        points = [p for p in points if p[0] != case]
+            bench.measure(points)
+        path = report.save(os.path.join(HERE, "results"), machine, vars(args), bench.results, {}, bench.problems)
+    finally:
+        bench.close()
+    print(f"\nTSC cycles a packet, source and sink included: median [least-most] of {args.rounds} windows\n")
+    print(report.table(bench.results))
+    print(f"\nnoise: {report.noise(bench.results)}")
+    for problem in dict.fromkeys(bench.problems):
+        print(f"note: {problem}")
+    print(f"raw values: {os.path.relpath(path)}")
+    return 1 if any("not what plan.py says" in p for p in bench.problems) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,51 @@
+"""The switches beside podwire: Open vSwitch with DPDK and dpdk-testpmd, by ovs/run.sh on the same captures."""
+import os
+import shutil
+import subprocess
+import tempfile
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+OVS_MBUFS = 262144  # the most its pool has: net_pcap keeps the whole capture in it
+OVS_BEST = ("emc1", "smc")  # what Debian's package can be tuned by: no AVX-512 in it
+
+
+class Other:
+    """One of them in one configuration. `column`: its name in the table."""
+
+    def __init__(self, column, case=None, config="default"):
+        self.column, self.case, self.config = column, case, config
+
+    def hindrance(self, packets):
+        """Why it cannot take a capture of so many packets; None: it can."""
+        if self.case is None and packets > OVS_MBUFS - 20000:
+            return f"its mbuf pool has at most {OVS_MBUFS} mbufs for the capture of {packets} packets"
+        return None
+
+    def memory_mb(self, packets):
+        if self.case is None:
+            return 1300
+        return max(400, (packets + 32768) * 2560 // (1 << 20) + 128)
+
+    def run(self, case, flows, seconds, captures, packets):
+        """(mpps, cycles a packet, what it said of itself) of one window in a set-up of its own."""
+        private = tempfile.mkdtemp(prefix="podwire-bench-ovs-")
+        mb = self.memory_mb(packets)
+        environment = {
+            **os.environ, "BENCH_LOCK_HELD": "1", "OVS_CFG": self.config, "PCAP_DIR": captures.directory,
+            "BENCH_TMP": os.path.join(private, "run"), "HTPROBE": os.environ["HTPROBE"], "WARM_MAX": "30",
+            "HUGE_2M": str(mb // 2), "OVS_MEM": str(mb - 100), "DPDK_MEM": str(mb - 64),
+            "MBUFS": str(packets + 32768), "PCAP_CASE": case}
+        command = [os.path.join(HERE, "ovs", "run.sh"), self.case or case, str(flows), str(seconds)]
+        try:
+            done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
+        finally:
+            shutil.rmtree(private, ignore_errors=True)
+        fields = dict(word.split("=", 1) for word in done.stdout.split() if "=" in word)
+        if done.returncode != 0 or "cycles_per_pkt" not in fields:
+            raise RuntimeError(f"{self.column}: {done.stderr.strip()[-600:]}")
+        notes = [line for line in done.stderr.splitlines() if line.startswith("#")]
+        return {"mpps": float(fields["mpps"]), "cycles": float(fields["cycles_per_pkt"]), "notes": notes}
+
+
+OVS = [Other("ovs"), *(Other(f"ovs {c}", config=c) for c in OVS_BEST)]
+TESTPMD = [Other("testpmd io", "io"), Other("testpmd mac", "mac")]

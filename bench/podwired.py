@@ -1,0 +1,150 @@
+"""podwired under measurement: the real daemon in a directory of its own, told what to do by its gRPC API."""
+import importlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+import grpc
+
+from window import favour, find_thread, measure
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+PROTO = os.path.join(HERE, "..", "proto")
+SETTLED = 1e-4    # misses a packet below which the flow table is warm
+MBUF_BYTES = 2432  # a small mbuf's share of its pool, of which memoryMb gives three eighths
+
+
+class Api:
+    """The generated messages and plain calls of the services; made from proto/ at start, in a temporary directory."""
+
+    def __init__(self):
+        self.dir = tempfile.mkdtemp(prefix="podwire-bench-proto-")
+        base = os.path.join(PROTO, "podwire", "v1")
+        files = [os.path.join(base, f) for f in os.listdir(base) if f.endswith(".proto")]
+        subprocess.run(["protoc", f"-I{base}", f"--python_out={self.dir}", *files], check=True)
+        sys.path.insert(0, self.dir)
+        self.modules = {name: importlib.import_module(f"{name}_pb2") for name in ("endpoints", "inspect", "objects", "ports")}
+        shutil.rmtree(self.dir)
+
+    def connect(self, socket):
+        return Client(self, grpc.insecure_channel(f"unix:{socket}"))
+
+
+class Client:
+    def __init__(self, api, channel):
+        self.api, self.channel, self.calls = api, channel, {}
+
+    def __call__(self, service, method, timeout=60, **fields):
+        """Client("Inspect", "GetStatus") returns the response; the module has the service's name in lower case."""
+        key = (service, method)
+        if key not in self.calls:
+            module = self.api.modules[service.lower()]
+            rpc = module.DESCRIPTOR.services_by_name[service].methods_by_name[method]
+            request, response = (getattr(module, t.name) for t in (rpc.input_type, rpc.output_type))
+            self.calls[key] = request, self.channel.unary_unary(
+                f"/podwire.v1.{service}/{method}", request_serializer=request.SerializeToString,
+                response_deserializer=response.FromString)
+        request, call = self.calls[key]
+        return call(request(**fields), timeout=timeout)
+
+
+class Podwired:
+    """Starts with `config` (ports, underlay, network and so on), then attaches pods and applies objects."""
+
+    def __init__(self, build, api, config, worker=1, control=0):
+        self.dir = tempfile.mkdtemp(prefix="podwire-bench-")
+        self.worker = worker
+        self.socket, self.log = os.path.join(self.dir, "s"), os.path.join(self.dir, "log")
+        path = os.path.join(self.dir, "config.json")
+        with open(path, "w") as f:
+            json.dump({"node": "bench", "stateDir": os.path.join(self.dir, "state"), "listen": f"unix://{self.socket}",
+                       "lcores": {"workers": [worker], "control": control}, "hugepages": "on", "logLevel": "warn",
+                       **config}, f)
+        with open(self.log, "wb") as log:
+            self.process = subprocess.Popen([os.path.join(build, "podwired"), "--config", path], stdin=subprocess.DEVNULL,
+                                            stdout=log, stderr=log, start_new_session=True)
+        self.api, self.client = api, None
+
+    def __enter__(self):
+        try:
+            self.wait_up()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def wait_up(self, timeout=90):
+        end = time.monotonic() + timeout
+        while True:
+            if self.process.poll() is not None or time.monotonic() > end:
+                raise RuntimeError(f"podwired did not start: {self.log_tail()}")
+            if os.path.exists(self.socket):
+                self.client = self.api.connect(self.socket)  # not before: a channel that fails waits for seconds
+                return self.client("Inspect", "GetStatus", timeout=10)
+            time.sleep(0.02)
+
+    def log_tail(self):
+        with open(self.log, errors="replace") as f:
+            return f.read()[-2000:].strip()
+
+    def close(self):
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(10)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        if self.client is not None:
+            self.client.channel.close()
+        shutil.rmtree(self.dir, ignore_errors=True)
+
+    def apply(self, objects):
+        self.client("Objects", "Apply", timeout=120, json=[json.dumps(o) for o in objects])
+
+    def attach(self, name, port, mac, addresses):
+        self.client("Endpoints", "Attach", key={"container_id": name, "ifname": "eth0"}, network="bench", pod_name=name,
+                    attach="port", port=port, mac=mac, addresses=addresses)
+
+    def add_port(self, name, devargs, mac=None):
+        options = {"devargs": devargs, **({"mac": mac} if mac else {})}
+        self.client("Ports", "Add", port={"name": name, "kind": "vdev", "options": options})
+
+    def counters(self):
+        response = self.client("Inspect", "GetCounters")
+        counts = {c.name: c.value for c in response.counters}
+        return {"received": response.received, "sent": response.sent, "dropped": response.dropped, **counts}
+
+    def warm(self, limit):
+        """Waits until hardly any packet is decided anew; returns the seconds it took."""
+        begin = time.monotonic()
+        before = self.counters()
+        while time.monotonic() - begin < limit:
+            time.sleep(0.5)
+            now = self.counters()
+            packets = now["received"] - before["received"]
+            if packets > 0 and now["flow_misses"] - before["flow_misses"] <= SETTLED * packets:
+                break
+            before = now
+        return time.monotonic() - begin
+
+    def measure(self, seconds, probe, tsc_hz, watch=()):
+        """A window (window.measure); the sums have `sent`, `dropped`, `flow_misses`, `connections_created` and `watch`."""
+        keys = ("sent", "dropped", "flow_misses", "connections_created", *watch)
+        thread = find_thread(self.process.pid, r"(lcore|rte|dpdk)-worker-?\d+$")
+        favour(self.process.pid, thread)
+
+        def one():
+            c0, t0 = self.counters(), time.monotonic()
+            time.sleep(0.5)
+            c1, t1 = self.counters(), time.monotonic()
+            return c1["received"] - c0["received"], (t1 - t0) * tsc_hz, {k: c1.get(k, 0) - c0.get(k, 0) for k in keys}
+        return measure(self.process.pid, thread, self.worker, seconds, probe, tsc_hz, one)
