@@ -14,7 +14,8 @@ namespace {
 
 using nlohmann::json;
 
-constexpr unsigned kMaxLcore = 127;  // RTE_MAX_LCORE - 1
+constexpr unsigned kMaxCpu = 1023;  // what a cpu_set_t holds
+constexpr uint64_t kMaxWorkers = 64;
 constexpr size_t kMaxSocketPath = 107;
 constexpr size_t kMaxNeighbors = 2048;  // half of the table: the rest is for those that ARP finds
 
@@ -42,29 +43,47 @@ void ReadNode(JsonReader& r, Config& c) {
   }
 }
 
+/// A CPU's number, or {"cpu": 2, "mode": "poll"}.
+absl::StatusOr<WorkerConfig> ReadWorker(const json& value, const std::string& path) {
+  WorkerConfig w;
+  if (!value.is_object()) {
+    if (!value.is_number_unsigned() || value.get<uint64_t>() > kMaxCpu) {
+      return InvalidArgument("{}: expected a CPU number from 0 to {} or an object with cpu and mode, not {}",
+                             path, kMaxCpu, Brief(value));
+    }
+    w.cpu = value.get<unsigned>();
+    return w;
+  }
+  JsonReader r(value, path);
+  r.Require("cpu", "the number of the worker's CPU");
+  r.Number("cpu", w.cpu, 0, kMaxCpu);
+  std::string mode{ToString(w.mode)};
+  r.Choice("mode", mode, {"adaptive", "poll"});
+  RETURN_IF_ERROR(r.Finish());
+  w.mode = *ParseWorkerMode(mode);
+  return w;
+}
+
 absl::Status ReadLcores(const json& value, Config& c) {
   JsonReader r(value, "lcores");
-  r.Number("control", c.control_lcore, 0, kMaxLcore);
-  if (const json* workers = r.Array("workers", "an array of lcore numbers"); workers != nullptr) {
-    c.worker_lcores.clear();
+  r.Number("control", c.control_lcore, 0, kMaxCpu);
+  r.Number("maxWorkers", c.max_workers, 1, kMaxWorkers);
+  if (const json* workers = r.Array("workers", "an array of CPU numbers"); workers != nullptr) {
+    c.workers.clear();
     for (size_t i = 0; i < workers->size(); ++i) {
-      const json& item = (*workers)[i];
       const std::string key = fmt::format("workers[{}]", i);
-      if (!item.is_number_unsigned() || item.get<uint64_t>() > kMaxLcore) {
-        r.Fail(key, fmt::format("expected an lcore number from 0 to {}, not {}", kMaxLcore, Brief(item)));
-        break;
+      ASSIGN_OR_RETURN(const WorkerConfig worker, ReadWorker((*workers)[i], "lcores." + key));
+      if (std::ranges::find(c.workers, worker.cpu, &WorkerConfig::cpu) != c.workers.end()) {
+        r.Fail(key, fmt::format("CPU {} is given twice", worker.cpu));
       }
-      const auto lcore = item.get<unsigned>();
-      if (std::ranges::find(c.worker_lcores, lcore) != c.worker_lcores.end()) {
-        r.Fail(key, fmt::format("lcore {} is given twice", lcore));
-      }
-      c.worker_lcores.push_back(lcore);
+      c.workers.push_back(worker);
     }
-    if (c.worker_lcores.empty()) r.Fail("workers", "expected at least one lcore");
+    if (c.workers.empty()) r.Fail("workers", "expected at least one CPU");
+    if (c.workers.size() > kMaxWorkers) r.Fail("workers", fmt::format("expected at most {}", kMaxWorkers));
   }
-  if (std::ranges::find(c.worker_lcores, c.control_lcore) != c.worker_lcores.end()) {
-    r.Fail("control",
-           fmt::format("lcore {} is a worker's (lcores.workers); expected another", c.control_lcore));
+  if (c.max_workers != 0 && c.max_workers < c.workers.size()) {
+    r.Fail("maxWorkers",
+           fmt::format("{} is less than the {} of lcores.workers", c.max_workers, c.workers.size()));
   }
   return r.Finish();
 }

@@ -15,6 +15,7 @@
 #include "overlay/net_conf.h"
 #include "pmd/port.h"
 #include "switch/timeouts.h"
+#include "switch/worker_mode.h"
 
 namespace podwire {
 
@@ -42,12 +43,19 @@ struct UnderlayConfig {
   std::vector<std::pair<IpAddress, MacAddr>> neighbors{};
 };
 
+struct WorkerConfig {
+  unsigned cpu = 0;
+  WorkerMode mode = WorkerMode::kAdaptive;
+  bool operator==(const WorkerConfig&) const = default;
+};
+
 /// podwired's configuration file (docs/configuration.md).
 struct Config {
   std::string node;
   std::string state_dir = "/var/lib/podwire";
   ListenAddress listen{.unix_path = "/run/podwire/podwire.sock"};
-  std::vector<unsigned> worker_lcores{1};
+  std::vector<WorkerConfig> workers{{.cpu = 1}};  ///< lcores.workers
+  uint16_t max_workers = 0;                       ///< 0: as many as CPUs, 16 at most
   unsigned control_lcore = 0;
   uint32_t memory_mb = 512;
   std::string hugepages = "auto";  ///< auto, on, off

@@ -123,21 +123,12 @@ class InspectService final : public v1::Inspect::Service {
     out->set_connection_capacity(d_.sw.connection_capacity());
     out->set_connection_bytes(Switch::kConnectionBytes);
     out->set_generation(tables->generation);
-    uint32_t index = 0;
-    for (const WorkerReport& w : d_.sw.ReadWorkers()) {
-      v1::WorkerStatus& status = *out->add_workers();
-      status.set_worker(index++);
-      status.set_lcore(w.lcore);
-      status.set_busy_percent(w.busy_percent);
-      status.set_rx_packets(w.rx_packets);
-      status.set_flows(w.flows);
-      status.set_flow_capacity(w.flow_capacity);
-      v1::Latency& latency = *status.mutable_latency();
-      latency.set_samples(w.latency.samples);
-      latency.set_p50_us(w.latency.p50_us);
-      latency.set_p99_us(w.latency.p99_us);
-      latency.set_p999_us(w.latency.p999_us);
-      latency.set_max_us(w.latency.max_us);
+    for (v1::WorkerStatus& w : WorkerStatuses(d_.sw)) {
+      if (w.lcore() == d_.controller.config().control_lcore) {
+        out->add_warnings(fmt::format(
+            "worker {} shares CPU {} with podwired's other threads (lcores.control)", w.worker(), w.lcore()));
+      }
+      *out->add_workers() = std::move(w);
     }
     return grpc::Status::OK;
   }

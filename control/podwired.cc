@@ -48,7 +48,6 @@ std::string FilePrefix(const Config& c) {
 EalOptions EalOptionsOf(const Config& c) {
   EalOptions o{
       .file_prefix = FilePrefix(c), .main_cpus = std::to_string(c.control_lcore), .memory_mb = c.memory_mb};
-  for (const unsigned cpu : c.worker_lcores) o.worker_cpus.push_back(std::to_string(cpu));
   if (c.hugepages == "on") o.hugepages = HugepageUse::kOn;
   if (c.hugepages == "off") o.hugepages = HugepageUse::kOff;
   for (const PortConfig& p : c.ports) {
@@ -57,6 +56,23 @@ EalOptions EalOptionsOf(const Config& c) {
   o.log = [](uint32_t level, std::string_view line) {
     spdlog::log(level <= 4 ? spdlog::level::err : spdlog::level::warn, "from=dpdk msg=\"{}\"", line);
   };
+  return o;
+}
+
+/// So many transmit queues a port gets where it can: by default a worker may come for each CPU.
+uint16_t MaxWorkers(const Config& c, unsigned cpus) {
+  constexpr unsigned kDefaultLimit = 16;
+  if (c.max_workers != 0) return c.max_workers;
+  return static_cast<uint16_t>(std::max<size_t>(c.workers.size(), std::min(cpus, kDefaultLimit)));
+}
+
+SwitchOptions SwitchOptionsOf(const Config& c, unsigned cpus, MbufPools* pools) {
+  SwitchOptions o{.max_workers = MaxWorkers(c, cpus),
+                  .max_connections = c.connections,
+                  .timeouts = c.timeouts,
+                  .pools = pools};
+  if (c.underlay) o.neighbors = c.underlay->neighbors;
+  for (const WorkerConfig& w : c.workers) o.workers.push_back({.cpu = w.cpu, .mode = w.mode});
   return o;
 }
 
@@ -118,6 +134,7 @@ absl::Status Run(const Config& config, const sigset_t& signals) {
   ASSIGN_OR_RETURN(const StateDir state_dir, StateDir::Lock(config.state_dir));
   ASSIGN_OR_RETURN(const auto store, Store::Open(state_dir.File("podwire.db")));
   mkdir(state_dir.File("vhost").c_str(), 0700);
+  const unsigned cpus = std::thread::hardware_concurrency();  // before EAL pins this thread
   ASSIGN_OR_RETURN(const EalInfo eal, InitEal(EalOptionsOf(config)));
   const EalGuard eal_guard;
   spdlog::info("msg=\"DPDK up\" hugepages={} why=\"{}\" memory_mb={}", eal.hugepages, eal.why, eal.memory_mb);
@@ -125,14 +142,11 @@ absl::Status Run(const Config& config, const sigset_t& signals) {
   // EAL gives its memory back in one go; to free a pool before would mean to write zeros over all of it, for
   // seconds.
   MbufPools* const pools = created.release();
-  SwitchOptions options{.max_connections = config.connections, .timeouts = config.timeouts, .pools = pools};
-  if (config.underlay) options.neighbors = config.underlay->neighbors;
-  for (unsigned i = 0; i < config.worker_lcores.size(); ++i) options.worker_lcores.push_back(i + 1);
-  ASSIGN_OR_RETURN(const auto sw, Switch::Create(options));
+  ASSIGN_OR_RETURN(const auto sw, Switch::Create(SwitchOptionsOf(config, cpus, pools)));
   Controller controller(config, DesiredState(config.node, config.network), EngineOf(*sw), *store);
   const PortsGuard ports_guard{controller};
   RETURN_IF_ERROR(controller.Load());
-  const PortContext context{.pools = *pools, .workers = sw->workers()};
+  const PortContext context{.pools = *pools, .workers = sw->max_workers()};
   RETURN_IF_ERROR(OpenPorts(config, context, controller));
   Attacher attacher(controller, {.create_port = [&](const PortConfig& p) { return CreatePort(p, context); }});
   RETURN_IF_ERROR(attacher.Recover());

@@ -60,7 +60,7 @@ class PortsService final : public v1::Ports::Service {
     const bool exists =
         d_.controller.Read([&](const ControlState& s) { return s.FindPort(config->name) != nullptr; });
     if (exists) return ToGrpc(Error(absl::StatusCode::kAlreadyExists, "port {} exists", config->name));
-    auto created = CreatePort(*config, {.pools = *d_.pools, .workers = d_.sw.workers()});
+    auto created = CreatePort(*config, {.pools = *d_.pools, .workers = d_.sw.max_workers()});
     if (!created.ok()) return ToGrpc(created.status());
     const auto id = d_.controller.AddPort(*config, *std::move(created), PortRole::kNone);
     if (!id.ok()) return ToGrpc(id.status());

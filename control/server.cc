@@ -55,6 +55,7 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ListenAddress& liste
   server->services_.push_back(MakePortsService(d));
   server->services_.push_back(MakeFlowsService(d));
   server->services_.push_back(MakeInspectService(d));
+  server->services_.push_back(MakeWorkersService(d));
   grpc::EnableDefaultHealthCheckService(true);
   grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   grpc::ServerBuilder builder;

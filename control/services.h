@@ -9,6 +9,7 @@
 
 #include "control/attacher.h"
 #include "control/controller.h"
+#include "inspect.pb.h"
 #include "pmd/mempool.h"
 #include "switch/switch.h"
 
@@ -32,6 +33,10 @@ std::unique_ptr<grpc::Service> MakeEndpointsService(Daemon& d);
 std::unique_ptr<grpc::Service> MakePortsService(Daemon& d);
 std::unique_ptr<grpc::Service> MakeFlowsService(Daemon& d);
 std::unique_ptr<grpc::Service> MakeInspectService(Daemon& d);
+std::unique_ptr<grpc::Service> MakeWorkersService(Daemon& d);
+
+/// For Inspect and Workers; of every worker that runs.
+std::vector<v1::WorkerStatus> WorkerStatuses(Switch& sw);
 
 /// At most `limit` bytes of a UTF-8 text, then "...".
 std::string Shorten(std::string text, size_t limit);

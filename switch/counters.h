@@ -83,6 +83,8 @@ class alignas(64) WorkerCounters {
   void AddTo(CounterTotals& t) const;
   void AddTo(DropCounts& d) const;
   void AddTo(DropCounts& d, EndpointId endpoint) const;
+  /// Adds those of a worker that has ended. Not while this object's owner adds.
+  void Absorb(const WorkerCounters& other) noexcept;
   /// Owner thread only: the slot has a new owner.
   void ClearEndpoint(EndpointId endpoint) noexcept;
   uint64_t Get(Counter c) const noexcept {

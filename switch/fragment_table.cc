@@ -2,8 +2,6 @@
 
 #include <algorithm>
 
-#include "switch/elapsed.h"
-
 namespace podwire {
 namespace {
 

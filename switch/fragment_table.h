@@ -6,6 +6,7 @@
 
 #include "net/address.h"
 #include "net/id.h"
+#include "switch/elapsed.h"
 #include "switch/page_array.h"
 
 namespace podwire {
@@ -42,6 +43,15 @@ class BasicFragmentTable {
   /// A first fragment was seen; replaces what was known.
   void Learn(const FragmentKey<Address>& key, FragmentPorts ports, uint32_t now_ms) noexcept;
   std::optional<FragmentPorts> Find(const FragmentKey<Address>& key, uint32_t now_ms) const noexcept;
+  /// fn(key, ports, learned_ms) for all that Find would find.
+  template <class Fn>
+  void ForEach(uint32_t now_ms, Fn&& fn) const noexcept {
+    for (uint32_t i = 0; i < kSets; ++i) {
+      for (const Entry& e : sets_[i]) {
+        if (e.in_use && ElapsedMs(now_ms, e.learned_ms) <= kLifetimeMs) fn(e.key, e.ports, e.learned_ms);
+      }
+    }
+  }
 
  private:
   struct Entry {

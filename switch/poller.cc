@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <array>
+#include <span>
 #include <system_error>
 
 namespace podwire {
@@ -17,7 +18,7 @@ constexpr uint32_t kEpollPeriod = 8;  // bursts between two looks at epoll while
 
 }  // namespace
 
-Poller::Poller(uint16_t worker, uint16_t workers) : worker_(worker), workers_(workers) {
+Poller::Poller(uint16_t worker) : worker_(worker) {
   epoll_ = epoll_create1(EPOLL_CLOEXEC);
   wake_ = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
   epoll_event event{.events = EPOLLIN, .data = {.u32 = kWakeEvent}};
@@ -31,31 +32,37 @@ Poller::~Poller() {
   close(epoll_);
 }
 
-void Poller::Watch(PortId id, Port* port) {
+void Poller::Watch(PortId id, Port* port, QueueCounter* counter) {
   Watched& w = watched_[id.value()];
   const int fd = port == nullptr ? -1 : port->rx_fd();
   if (w.port == port && w.fd == fd) return;
+  watched_count_ += (fd >= 0 ? 1 : 0) - (w.fd >= 0 ? 1 : 0);
   // The descriptor may be closed by now, and so gone from epoll by itself.
   if (w.fd >= 0) epoll_ctl(epoll_, EPOLL_CTL_DEL, w.fd, nullptr);
   if (w.ready) std::erase(ready_, id);
-  w = {.port = port, .fd = fd};
+  w = {.port = port, .counter = counter, .fd = fd};
   if (fd < 0) return;
   epoll_event event{.events = EPOLLIN, .data = {.u32 = id.value()}};
-  if (epoll_ctl(epoll_, EPOLL_CTL_ADD, fd, &event) != 0) w.fd = -1;
+  if (epoll_ctl(epoll_, EPOLL_CTL_ADD, fd, &event) == 0) return;
+  w.fd = -1;
+  --watched_count_;
 }
 
-void Poller::Rebuild(const Tables& t) {
+void Poller::Rebuild(const Tables& t, const PollPlan& plan) {
   polled_.clear();
   if (watched_.size() < t.ports.size()) watched_.resize(t.ports.size());
   ready_.reserve(watched_.size());  // so that Collect never allocates
   for (size_t i = 0; i < watched_.size(); ++i) {
     const PortId id{static_cast<uint16_t>(i)};
     Port* port = i < t.ports.size() ? t.ports[i].port : nullptr;
-    const bool by_fd = port != nullptr && port->rx_fd() >= 0;
-    Watch(id, by_fd && i % workers_ == worker_ ? port : nullptr);
-    if (port == nullptr || by_fd) continue;
-    for (uint16_t queue = 0; queue < port->rx_queues(); ++queue) {
-      if ((i + queue) % workers_ == worker_) polled_.push_back({port, id, queue});
+    const bool planned = port != nullptr && i < plan.ports.size() && plan.ports[i].port == port;
+    const auto queues = planned ? std::span(plan.ports[i].queues) : std::span<const PollPlan::Queue>();
+    const bool by_fd = planned && port->rx_fd() >= 0;
+    const bool watched = by_fd && queues[0].worker == worker_;
+    Watch(id, watched ? port : nullptr, watched ? queues[0].counter.get() : nullptr);
+    if (by_fd) continue;
+    for (uint16_t q = 0; q < queues.size(); ++q) {
+      if (queues[q].worker == worker_) polled_.push_back({port, queues[q].counter.get(), id, q});
     }
   }
 }
@@ -87,17 +94,21 @@ uint16_t Poller::Receive(rte_mbuf** mbufs, PortId* in_ports, uint16_t n) noexcep
 
 uint16_t Poller::ReceiveWatched(rte_mbuf** mbufs, PortId* in_ports, uint16_t n) noexcept {
   if (n == 0) return 0;
-  if (ready_.empty() || calls_ % kEpollPeriod == 0) Collect(0);
+  const bool due = ready_.empty() || calls_ % kEpollPeriod == 0;
+  if (watched_count_ != 0 && due && !collected_) Collect(0);
+  collected_ = false;
   uint16_t count = 0;
   size_t kept = 0;
   for (size_t i = 0; i < ready_.size(); ++i) {
     const PortId id = ready_[i];
     const uint16_t want = std::min<uint16_t>(kBurst, n - count);
-    const uint16_t got = want == 0 ? 0 : watched_[id.value()].port->RxBurst(0, mbufs + count, want);
+    Watched& w = watched_[id.value()];
+    const uint16_t got = want == 0 ? 0 : w.port->RxBurst(0, mbufs + count, want);
     std::fill_n(in_ports + count, got, id);
     count += got;
+    if (got != 0) w.counter->Add(got);
     // Less than asked for: empty for now, and epoll will tell.
-    watched_[id.value()].ready = got == want;
+    w.ready = got == want;
     if (got == want) ready_[kept++] = id;
   }
   ready_.resize(kept);
@@ -109,16 +120,21 @@ uint16_t Poller::ReceiveWatched(rte_mbuf** mbufs, PortId* in_ports, uint16_t n) 
 uint16_t Poller::ReceivePolled(rte_mbuf** mbufs, PortId* in_ports, uint16_t n) noexcept {
   uint16_t count = 0;
   for (size_t i = 0; i < polled_.size() && count < n; ++i) {
-    const Polled& p = polled_[next_polled_++ % polled_.size()];
+    if (next_polled_ >= polled_.size()) next_polled_ = 0;
+    const Polled& p = polled_[next_polled_++];
     const uint16_t got = p.port->RxBurst(p.queue, mbufs + count, std::min<uint16_t>(kBurst, n - count));
+    if (got == 0) continue;
     std::fill_n(in_ports + count, got, p.id);
     count += got;
+    p.counter->Add(got);
   }
   return count;
 }
 
 void Poller::Wait(uint32_t timeout_us) noexcept {
-  if (ready_.empty()) Collect(timeout_us);
+  if (!ready_.empty()) return;
+  Collect(timeout_us);
+  collected_ = true;
 }
 
 void Poller::Wake() const noexcept {

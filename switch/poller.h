@@ -6,23 +6,25 @@
 #include <rte_mbuf.h>
 
 #include "net/id.h"
+#include "switch/poll_plan.h"
 #include "switch/tables.h"
 
 namespace podwire {
 
 /// Which ports a worker receives from, and how it waits for them. Ports with a descriptor are watched by
-/// epoll and read only when something waits there, so idle pods cost nothing; others are polled in turn. A
-/// queue belongs to one worker, by port number plus queue number, so a multi-queue port is spread over all.
+/// epoll and read only when something waits there, so idle pods cost nothing; others are polled in turn.
+/// Which queues are this worker's is the poll plan's to say.
 class Poller {
  public:
-  Poller(uint16_t worker, uint16_t workers);
+  explicit Poller(uint16_t worker);
   ~Poller();
   Poller(const Poller&) = delete;
   Poller& operator=(const Poller&) = delete;
 
-  /// Takes over the tables' ports. Not on the packet path. Must see every change of a port slot
-  /// (Switch::Publish waits for that), for a descriptor's number may come back as another port's.
-  void Rebuild(const Tables& t);
+  /// Takes over the tables' ports as far as the plan gives them to this worker. Not on the packet path. Must
+  /// see every change of a port slot (Switch::Publish waits for that), for a descriptor's number may come
+  /// back as another port's.
+  void Rebuild(const Tables& t, const PollPlan& plan);
 
   /// Up to `n` packets with the port each came in on, from several ports.
   uint16_t Receive(rte_mbuf** mbufs, PortId* in_ports, uint16_t n) noexcept;
@@ -38,27 +40,31 @@ class Poller {
  private:
   struct Watched {
     Port* port = nullptr;
+    QueueCounter* counter = nullptr;
     int fd = -1;
     bool ready = false;
   };
   struct Polled {
     Port* port;
+    QueueCounter* counter;
     PortId id;
     uint16_t queue;
   };
-  void Watch(PortId id, Port* port);
+  void Watch(PortId id, Port* port, QueueCounter* counter);
   void Collect(uint32_t timeout_us) noexcept;
   uint16_t ReceiveWatched(rte_mbuf** mbufs, PortId* in_ports, uint16_t n) noexcept;
   uint16_t ReceivePolled(rte_mbuf** mbufs, PortId* in_ports, uint16_t n) noexcept;
 
-  const uint16_t worker_, workers_;
+  const uint16_t worker_;
   int epoll_ = -1;
   int wake_ = -1;
   std::vector<Watched> watched_;  // by PortId
   std::vector<Polled> polled_;
   std::vector<PortId> ready_;  // those of watched_ with packets, each once
+  uint32_t watched_count_ = 0;
   uint32_t next_polled_ = 0;
   uint32_t calls_ = 0;
+  bool collected_ = false;  // by Wait, since the last Receive
 };
 
 }  // namespace podwire

@@ -8,22 +8,18 @@
 #include <random>
 #include <thread>
 
-#include <rte_launch.h>
-#include <rte_lcore.h>
+#include <rte_cycles.h>
 
 #include "net/status.h"
-#include "switch/worker.h"
+#include "switch/worker_set.h"
 
 namespace podwire {
 namespace {
 
 constexpr auto kSweepPeriod = std::chrono::milliseconds(100);
-constexpr uint32_t kFlowsPerStep = 256;  // copied by a worker between two bursts
-
-int RunWorker(void* worker) {
-  static_cast<Worker*>(worker)->Run();
-  return 0;
-}
+constexpr uint32_t kBalancePeriod = 10;   // sweeps
+constexpr uint32_t kNeighborPeriod = 50;  // sweeps
+constexpr uint32_t kFlowsPerStep = 256;   // copied by a worker between two bursts
 
 TupleRecord RecordOf(const FlowKey4& k) {
   return {.src = k.src,
@@ -49,6 +45,20 @@ LatencyReport ReportOf(const LatencyHistogram& h) {
           .max_us = us(s.max)};
 }
 
+std::vector<WorkerReport::Queue> QueuesOf(const PollPlan& plan, uint16_t worker) {
+  std::vector<WorkerReport::Queue> queues;
+  for (size_t i = 0; i < plan.ports.size(); ++i) {
+    for (size_t q = 0; q < plan.ports[i].queues.size(); ++q) {
+      const PollPlan::Queue& queue = plan.ports[i].queues[q];
+      if (queue.worker != worker) continue;
+      queues.push_back({.port = PortId{static_cast<uint16_t>(i)},
+                        .queue = static_cast<uint16_t>(q),
+                        .rx_packets = queue.counter->packets.load(std::memory_order_relaxed)});
+    }
+  }
+  return queues;
+}
+
 FlowRecord RecordOf(const FlowEntry<FlowKey4>& e, const WorkerContext& w) {
   FlowRecord r{.worker = w.index,
                .tuple = RecordOf(e.key),
@@ -70,7 +80,9 @@ FlowRecord RecordOf(const FlowEntry<FlowKey4>& e, const WorkerContext& w) {
 
 class Switch::Impl {
  public:
-  explicit Impl(const SwitchOptions& o) : shared(static_cast<uint16_t>(o.worker_lcores.size())) {}
+  explicit Impl(const SwitchOptions& o)
+      : shared(std::max(static_cast<uint16_t>(o.workers.size()), o.max_workers)),
+        workers(shared, o.max_flows_per_worker != 0 ? o.max_flows_per_worker : 2 * o.max_connections) {}
 
   absl::Status Start(const SwitchOptions& o) {
     shared.pools = o.pools;
@@ -84,26 +96,16 @@ class Switch::Impl {
     ASSIGN_OR_RETURN(shared.connections,
                      ConnTable<FlowKey4>::Create(
                          {.capacity = o.max_connections, .max_endpoints = kMaxEndpoints}, shared.qsbr.get()));
-    SetTables(std::make_unique<Tables>(EmptyTables()));
-    const uint32_t flows = o.max_flows_per_worker != 0 ? o.max_flows_per_worker : 2 * o.max_connections;
-    for (uint16_t i = 0; i < o.worker_lcores.size(); ++i) {
-      workers.push_back(std::make_unique<Worker>(shared, i, o.worker_lcores[i], flows));
-    }
-    for (const auto& worker : workers) {
-      const int rc = rte_eal_remote_launch(RunWorker, worker.get(), worker->lcore());
-      if (rc != 0) return ErrnoError(-rc, "start a worker on lcore {}", worker->lcore());
-      ++launched;
+    current = std::make_shared<const Tables>(EmptyTables());
+    workers.Publish(*current);
+    for (const SwitchOptions::WorkerOptions& w : o.workers) {
+      RETURN_IF_ERROR(workers.Add(w.cpu, w.mode).status());
     }
     sweeper = std::thread([this] { Sweep(); });
     return absl::OkStatus();
   }
 
   ~Impl() {
-    shared.stop.store(true, std::memory_order_release);
-    for (size_t i = 0; i < launched; ++i) {
-      workers[i]->Wake();
-      rte_eal_wait_lcore(workers[i]->lcore());
-    }
     {
       const std::lock_guard lock(mutex);
       stopping = true;
@@ -119,14 +121,6 @@ class Switch::Impl {
     return t;
   }
 
-  /// Returns the tables that were in force before.
-  std::shared_ptr<const Tables> SetTables(std::shared_ptr<const Tables> next) {
-    const std::lock_guard lock(mutex);
-    shared.tables.store(next.get(), std::memory_order_release);
-    std::swap(current, next);
-    return next;
-  }
-
   /// Connections end by idleness, neighbours by disuse, on a thread of their own: workers never stop for it.
   void Sweep() {
     pthread_setname_np(pthread_self(), "pw-sweep");
@@ -136,43 +130,51 @@ class Switch::Impl {
       lock.unlock();
       const uint32_t now = shared.NowMs();
       shared.connections->Sweep(now, shared.timeouts, shared.connections->capacity() / 20 + 1024);
-      if (++rounds % 50 == 0) shared.neighbors.Sweep(now);
+      if (++rounds % kNeighborPeriod == 0) shared.neighbors.Sweep(now);
+      if (rounds % kBalancePeriod == 0) workers.Balance();
       lock.lock();
     }
   }
 
   WorkerShared shared;
-  std::vector<std::unique_ptr<Worker>> workers;
-  size_t launched = 0;
+  std::shared_ptr<const Tables> current;  // outlives the workers
+  WorkerSet workers;
   std::thread sweeper;
   mutable std::mutex mutex;  // current, stopping
   std::condition_variable stop_changed;
   bool stopping = false;
-  std::shared_ptr<const Tables> current;
 };
 
 Switch::Switch(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Switch::~Switch() = default;
 
 absl::StatusOr<std::unique_ptr<Switch>> Switch::Create(const SwitchOptions& options) {
-  if (options.worker_lcores.empty())
-    return absl::InvalidArgumentError("a switch needs at least one worker lcore");
+  if (options.workers.empty()) return InvalidArgument("a switch needs at least one worker");
   auto impl = std::make_unique<Impl>(options);
   RETURN_IF_ERROR(impl->Start(options));
   return std::unique_ptr<Switch>(new Switch(std::move(impl)));
 }
 
-uint16_t Switch::workers() const { return impl_->shared.workers; }
+uint16_t Switch::max_workers() const { return impl_->shared.workers; }
+
+absl::StatusOr<uint16_t> Switch::AddWorker(unsigned cpu, WorkerMode mode) {
+  return impl_->workers.Add(cpu, mode);
+}
+absl::Status Switch::RemoveWorker(uint16_t worker) { return impl_->workers.Remove(worker); }
+absl::Status Switch::SetWorkerMode(uint16_t worker, WorkerMode mode) {
+  return impl_->workers.SetMode(worker, mode);
+}
+absl::Status Switch::MoveQueues(std::span<const QueueMove> moves) { return impl_->workers.Move(moves); }
 
 std::shared_ptr<const Tables> Switch::Publish(std::unique_ptr<Tables> next) {
-  next->generation = impl_->current->generation + 1;
+  std::shared_ptr<const Tables> old = tables();
+  next->generation = old->generation + 1;
   std::shared_ptr<const Tables> published = std::move(next);
-  const auto old = impl_->SetTables(published);
-  for (const auto& worker : impl_->workers) worker->Wake();
-  for (const auto& worker : impl_->workers) {
-    while (worker->generation() != published->generation) std::this_thread::yield();
+  {
+    const std::lock_guard lock(impl_->mutex);
+    impl_->current = published;
   }
-  impl_->shared.qsbr.Synchronize();
+  impl_->workers.Publish(*published);
   return published;
 }
 
@@ -184,32 +186,26 @@ std::shared_ptr<const Tables> Switch::tables() const {
 void Switch::ForgetEndpoint(EndpointId id) {
   impl_->shared.connections->RemoveIf(
       [id](const auto& c) { return c.src_endpoint == id || c.dst_endpoint == id; });
-  for (const auto& worker : impl_->workers) {
-    worker->Call([id](WorkerContext& w) { w.counters.ClearEndpoint(id); });
-  }
+  impl_->workers.ClearEndpoint(id);
 }
 
-CounterTotals Switch::ReadCounters() const {
-  CounterTotals totals;
-  for (const auto& worker : impl_->workers) worker->counters().AddTo(totals);
-  return totals;
-}
+CounterTotals Switch::ReadCounters() const { return impl_->workers.Totals(); }
 
-DropCounts Switch::ReadEndpointDrops(EndpointId id) const {
-  DropCounts drops{};
-  for (const auto& worker : impl_->workers) worker->counters().AddTo(drops, id);
-  return drops;
-}
+DropCounts Switch::ReadEndpointDrops(EndpointId id) const { return impl_->workers.EndpointDrops(id); }
 
 std::vector<WorkerReport> Switch::ReadWorkers() const {
   std::vector<WorkerReport> reports;
-  for (const auto& worker : impl_->workers) {
-    reports.push_back({.lcore = worker->lcore(),
+  const auto plan = impl_->workers.plan();
+  for (const auto& worker : impl_->workers.Running()) {
+    reports.push_back({.worker = worker->index(),
+                       .cpu = worker->cpu(),
+                       .mode = worker->mode(),
                        .busy_percent = worker->busy_percent(),
                        .rx_packets = worker->counters().Get(Counter::kReceived),
                        .flows = worker->flows(),
                        .flow_capacity = worker->flow_capacity(),
-                       .latency = ReportOf(worker->latency())});
+                       .latency = ReportOf(worker->latency()),
+                       .queues = QueuesOf(*plan, worker->index())});
   }
   return reports;
 }
@@ -223,16 +219,17 @@ std::vector<NeighborRecord> Switch::ReadNeighbors() const {
 }
 
 void Switch::ForEachFlow(const std::function<bool(const FlowRecord&)>& fn) {
-  for (const auto& worker : impl_->workers) {
+  for (const auto& worker : impl_->workers.Running()) {
     uint32_t cursor = 0;
     bool more = true;
     while (more) {
       std::vector<FlowRecord> step;
       step.reserve(kFlowsPerStep);  // the worker must not allocate
-      worker->Call([&](WorkerContext& w) {
+      const bool called = worker->Call([&](WorkerContext& w) {
         more = w.flows.ForEachChunk(cursor, kFlowsPerStep,
                                     [&](const auto& e) { step.push_back(RecordOf(e, w)); });
       });
+      if (!called) break;  // removed meanwhile
       for (const FlowRecord& r : step) {
         if (!fn(r)) return;
       }

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -13,15 +14,22 @@
 #include "pmd/mempool.h"
 #include "switch/counters.h"
 #include "switch/flow_records.h"
+#include "switch/poll_plan.h"
 #include "switch/tables.h"
 #include "switch/timeouts.h"
+#include "switch/worker_mode.h"
 
 namespace podwire {
 
 struct SwitchOptions {
-  std::vector<unsigned> worker_lcores;  ///< EAL lcores, the main one not among them; at least one
-  uint32_t max_connections = 262144;    ///< tracked at once; memory is taken at start
-  uint32_t max_flows_per_worker = 0;    ///< 0: two a connection
+  struct WorkerOptions {
+    unsigned cpu = 0;
+    WorkerMode mode = WorkerMode::kAdaptive;
+  };
+  std::vector<WorkerOptions> workers;  ///< there from the start; at least one
+  uint16_t max_workers = 0;            ///< at once; 0: as many as there are from the start
+  uint32_t max_connections = 262144;   ///< tracked at once; memory is taken at start
+  uint32_t max_flows_per_worker = 0;   ///< 0: two a connection
   Timeouts timeouts;
   MbufPools* pools = nullptr;
   uint64_t hash_seed = 0;                                ///< 0: random
@@ -35,11 +43,19 @@ struct LatencyReport {
 };
 
 struct WorkerReport {
-  unsigned lcore = 0;
+  uint16_t worker = 0;
+  unsigned cpu = 0;
+  WorkerMode mode = WorkerMode::kAdaptive;
   double busy_percent = 0;  ///< of the last second
   uint64_t rx_packets = 0;
   uint64_t flows = 0, flow_capacity = 0;
   LatencyReport latency;
+  struct Queue {
+    PortId port;
+    uint16_t queue = 0;
+    uint64_t rx_packets = 0;  ///< by whichever worker
+  };
+  std::vector<Queue> queues;  ///< that it receives from
 };
 
 struct NeighborRecord {
@@ -48,8 +64,7 @@ struct NeighborRecord {
   std::string state;  ///< none, resolving, reachable, stale, permanent
 };
 
-/// The workers and what they share. All methods are for control threads; Publish and ForgetEndpoint one at a
-/// time.
+/// The workers and what they share. All methods are for control threads; Publish one at a time.
 class Switch {
  public:
   /// Starts the workers on empty tables. EAL must be up.
@@ -57,7 +72,19 @@ class Switch {
   /// Stops the workers: what waits is counted as dropped (shutdown).
   ~Switch();
 
-  uint16_t workers() const;
+  /// At most; numbers of workers are below it.
+  uint16_t max_workers() const;
+  /// Starts a worker, which gets a share of the ports' queues; returns its number. AlreadyExists: the CPU has
+  /// one; ResourceExhausted: there are max_workers(); InvalidArgument: the CPU may not be used.
+  absl::StatusOr<uint16_t> AddWorker(unsigned cpu, WorkerMode mode);
+  /// Ends a worker without losing a packet; the others take over its queues. NotFound; FailedPrecondition for
+  /// the last one.
+  absl::Status RemoveWorker(uint16_t worker);
+  /// NotFound.
+  absl::Status SetWorkerMode(uint16_t worker, WorkerMode mode);
+  /// Gives queues to other workers, a first step for all, then the second. InvalidArgument: no such queue or
+  /// worker.
+  absl::Status MoveQueues(std::span<const QueueMove> moves);
 
   /// Puts `next` in force: sets its generation and returns it when every worker has left the tables before.
   /// After that no worker touches a port that is not in `next`.

@@ -1,51 +1,144 @@
 #include "switch/worker.h"
 
-#include <rte_cycles.h>
+#include <immintrin.h>
+#include <pthread.h>
+#include <sys/prctl.h>
 
+#include <algorithm>
+#include <future>
+
+#include <rte_cpuflags.h>
+#include <rte_cycles.h>
+#include <rte_errno.h>
+#include <rte_lcore.h>
+#include <rte_pause.h>
+
+#include "net/status.h"
 #include "switch/pipeline.h"
 
 namespace podwire {
 namespace {
 
-constexpr uint32_t kSpinLoops = 64;           // empty loops before the worker sleeps
-constexpr uint32_t kPolledSleepUs = 50;       // with ports that have no descriptor
+constexpr uint32_t kSpinUs = 20;           // without packets before the worker sleeps
+constexpr uint32_t kShortestSleepUs = 20;  // with ports that must be polled; then half as long again each
+constexpr uint32_t kLongestSleepUs = 70;   // time, up to this: a first packet's wait, against idle CPU time
 constexpr uint32_t kWatchedSleepUs = 100000;  // all ports wake us: only flow ageing wants a look
 constexpr uint32_t kPendingSleepUs = 5000;    // packets wait for ARP
+constexpr uint32_t kTimerSlackNs = 1000;      // the kernel's 50 us would come on top of each sleep
+constexpr uint32_t kPollPauseUs = 1;          // in poll mode, where the CPU can wait with the core asleep
+
+/// Until the time or an interrupt, with the core in its light sleep. CPUs with WAITPKG only.
+__attribute__((target("waitpkg"))) void PauseUntil(uint64_t tsc) noexcept {
+  constexpr unsigned kLightSleep = 1;  // C0.1
+  _tpause(kLightSleep, tsc);
+}
+
+/// mbufs that the thread kept for itself go back to all.
+void FlushCache(rte_mempool& pool) noexcept {
+  rte_mempool_cache* cache = rte_mempool_default_cache(&pool, rte_lcore_id());
+  if (cache != nullptr) rte_mempool_cache_flush(cache, &pool);
+}
 
 }  // namespace
 
-void Worker::Run() noexcept {
+Worker::~Worker() { Stop(); }
+
+absl::Status Worker::Start() {
+  std::promise<absl::Status> entered;
+  std::future<absl::Status> result = entered.get_future();
+  thread_ = std::thread([this, entered = std::move(entered)]() mutable {
+    const absl::Status status = Enter();
+    entered.set_value(status);
+    if (!status.ok()) return;
+    Run();
+    Leave();
+  });
+  absl::Status status = result.get();
+  if (!status.ok()) thread_.join();
+  return status;
+}
+
+void Worker::Stop() {
+  if (!thread_.joinable()) return;
+  stop_.store(true, std::memory_order_release);
+  Wake();
+  thread_.join();
+  mailbox_.Close(*context_);
+}
+
+absl::Status Worker::Enter() {
+  pthread_setname_np(pthread_self(), fmt::format("pw-worker-{}", index()).c_str());
+  cpu_set_t cpus;
+  CPU_ZERO(&cpus);
+  if (cpu_ < CPU_SETSIZE) CPU_SET(cpu_, &cpus);
+  if (pthread_setaffinity_np(pthread_self(), sizeof cpus, &cpus) != 0)
+    return InvalidArgument("CPU {} does not exist or may not be used by this process", cpu_);
+  prctl(PR_SET_TIMERSLACK, kTimerSlackNs, 0, 0, 0);
+  // A number of DPDK's for the thread: mempools keep a cache for each.
+  if (rte_thread_register() != 0) return ErrnoError(rte_errno, "register worker {} with DPDK", index());
+  can_pause_ = rte_cpu_get_flag_enabled(RTE_CPUFLAG_WAITPKG) == 1;
+  context_->shared.qsbr.Register(index());
+  return absl::OkStatus();
+}
+
+void Worker::Leave() noexcept {
   WorkerContext& w = *context_;
-  w.shared.qsbr.Register(w.index);
-  second_start_tsc_ = rte_get_tsc_cycles();
-  while (!w.shared.stop.load(std::memory_order_acquire)) {
-    const uint64_t begin = rte_get_tsc_cycles();
-    const uint16_t received = OneLoop();
-    w.shared.qsbr.Quiescent(w.index);
-    Account(begin, rte_get_tsc_cycles(), received != 0);
-    idle_loops_ = received == 0 ? idle_loops_ + 1 : 0;
-    if (idle_loops_ > kSpinLoops) Idle();
-  }
   DropPending(w);
   w.shared.qsbr.Unregister(w.index);
+  if (w.shared.pools != nullptr) {
+    FlushCache(w.shared.pools->small());
+    FlushCache(w.shared.pools->big());
+  }
+  rte_thread_unregister();
+}
+
+void Worker::Run() noexcept {
+  WorkerContext& w = *context_;
+  const uint64_t spin_tsc = w.shared.tsc_per_ms * kSpinUs / 1000;
+  uint64_t now = rte_rdtsc();
+  second_start_tsc_ = idle_since_tsc_ = now;
+  sleep_us_ = kShortestSleepUs;
+  while (!stop_.load(std::memory_order_acquire)) {
+    const uint16_t received = OneLoop(now);
+    w.shared.qsbr.Quiescent(w.index);
+    const uint64_t end = rte_rdtsc();
+    Account(now, end, received != 0);
+    now = end;
+    if (received != 0) {
+      idle_since_tsc_ = now;
+      sleep_us_ = kShortestSleepUs;
+    } else if (now - idle_since_tsc_ >= spin_tsc) {
+      Idle(now);
+      now = rte_rdtsc();
+    }
+  }
 }
 
 void Worker::TakeTables() noexcept {
   WorkerContext& w = *context_;
   w.tables = w.shared.tables.load(std::memory_order_acquire);
-  if (w.tables->generation == generation_.load(std::memory_order_relaxed)) return;
+  const PollPlan* plan = w.shared.plan.load(std::memory_order_acquire);
+  if (w.tables->generation == generation_.load(std::memory_order_relaxed) &&
+      plan->generation == plan_generation_.load(std::memory_order_relaxed)) {
+    return;
+  }
   w.tx.Resize(*w.tables);
   w.adjacencies.Resize(*w.tables);
-  w.poller.Rebuild(*w.tables);
+  w.poller.Rebuild(*w.tables, *plan);
   generation_.store(w.tables->generation, std::memory_order_release);
+  plan_generation_.store(plan->generation, std::memory_order_release);
 }
 
-uint16_t Worker::OneLoop() noexcept {
+uint16_t Worker::OneLoop(uint64_t now_tsc) noexcept {
   WorkerContext& w = *context_;
   TakeTables();
   rte_mbuf* mbufs[kMaxBurst];
   PortId in_ports[kMaxBurst];
-  w.now_ms = w.shared.NowMs();
+  if (now_tsc >= next_ms_tsc_) {
+    const uint64_t now_ms = w.shared.MsAt(now_tsc);
+    w.now_ms = static_cast<uint32_t>(now_ms);
+    next_ms_tsc_ = w.shared.start_tsc + (now_ms + 1) * w.shared.tsc_per_ms;
+  }
   const uint16_t n = w.poller.Receive(mbufs, in_ports, kMaxBurst);
   const bool sampled = n != 0 && bursts_++ % kLatencyPeriod == 0;
   const uint64_t received_tsc = sampled ? rte_rdtsc() : 0;
@@ -55,13 +148,26 @@ uint16_t Worker::OneLoop() noexcept {
   if (sampled) latency_.Record(rte_rdtsc() - received_tsc, n);
   w.flows.AgeInPace(w.now_ms);
   flow_count_.store(w.flows.size(), std::memory_order_relaxed);
+  waiting_.store(w.pending.size(), std::memory_order_release);
   mailbox_.Poll(w);
   return n;
 }
 
-void Worker::Idle() noexcept {
+void Worker::Idle(uint64_t now_tsc) noexcept {
   WorkerContext& w = *context_;
-  uint32_t timeout_us = w.poller.has_polled() ? kPolledSleepUs : kWatchedSleepUs;
+  if (mode() == WorkerMode::kPoll) {
+    if (can_pause_) {
+      PauseUntil(now_tsc + w.shared.tsc_per_ms * kPollPauseUs / 1000);
+    } else {
+      rte_pause();
+    }
+    return;
+  }
+  uint32_t timeout_us = kWatchedSleepUs;
+  if (w.poller.has_polled()) {
+    timeout_us = sleep_us_;
+    sleep_us_ = std::min(sleep_us_ + sleep_us_ / 2, kLongestSleepUs);
+  }
   if (w.pending.size() != 0) timeout_us = std::min(timeout_us, kPendingSleepUs);
   w.shared.qsbr.Offline(w.index);
   w.poller.Wait(timeout_us);

@@ -15,6 +15,7 @@
 #include "switch/icmp.h"
 #include "switch/neighbor.h"
 #include "switch/pending_queue.h"
+#include "switch/poll_plan.h"
 #include "switch/poller.h"
 #include "switch/qsbr.h"
 #include "switch/tables.h"
@@ -25,12 +26,12 @@ namespace podwire {
 
 /// What all workers share. Fixed before they start, but for what is atomic or has a writer rule of its own.
 struct WorkerShared {
-  explicit WorkerShared(uint16_t worker_count) : workers(worker_count), qsbr(worker_count) {}
+  explicit WorkerShared(uint16_t max_workers) : workers(max_workers), qsbr(max_workers) {}
 
-  const uint16_t workers;
+  const uint16_t workers;                      ///< at most; indices are below
   Qsbr qsbr;                                   ///< thread numbers are worker indices
-  std::atomic<const Tables*> tables{nullptr};  ///< written by Switch::Publish
-  std::atomic<bool> stop{false};
+  std::atomic<const Tables*> tables{nullptr};  ///< written by WorkerSet
+  std::atomic<const PollPlan*> plan{nullptr};  ///< written by WorkerSet
   std::unique_ptr<ConnTable<FlowKey4>> connections;
   NeighborTable neighbors;
   Timeouts timeouts;
@@ -39,10 +40,10 @@ struct WorkerShared {
   uint64_t start_tsc = rte_get_tsc_cycles();
   uint64_t tsc_per_ms = rte_get_tsc_hz() / 1000;
 
-  /// Milliseconds since the start, modulo 2^32; compared by signed difference.
-  uint32_t NowMs() const noexcept {
-    return static_cast<uint32_t>((rte_get_tsc_cycles() - start_tsc) / tsc_per_ms);
-  }
+  /// Milliseconds since the start.
+  uint64_t MsAt(uint64_t tsc) const noexcept { return (tsc - start_tsc) / tsc_per_ms; }
+  /// Modulo 2^32; compared by signed difference.
+  uint32_t NowMs() const noexcept { return static_cast<uint32_t>(MsAt(rte_get_tsc_cycles())); }
 };
 
 /// All that one worker writes. Touched by its own thread only; counters are read by control.
@@ -53,7 +54,7 @@ struct alignas(64) WorkerContext {
         flows(max_flows, all.hash_seed),
         fragments(all.hash_seed),
         tx(worker),
-        poller(worker, all.workers) {}
+        poller(worker) {}
 
   WorkerShared& shared;
   const uint16_t index;

@@ -27,6 +27,7 @@ void AddFlowCommands(CLI::App& app, Context& context);       // flows, connectio
 void AddInspectCommands(CLI::App& app, Context& context);    // status, counters, drops
 void AddExplainCommand(CLI::App& app, Context& context);     // explain
 void AddPortCommands(CLI::App& app, Context& context);       // ports add, ports remove
+void AddWorkerCommands(CLI::App& app, Context& context);     // workers
 void AddCompletionCommand(CLI::App& app, Context& context);  // completion bash
 
 /// Prints at once; false if standard output is gone.

@@ -75,6 +75,7 @@ int Main(int argc, char** argv) {
   AddFlowCommands(app, context);
   AddExplainCommand(app, context);
   AddPortCommands(app, context);
+  AddWorkerCommands(app, context);
   AddCompletionCommand(app, context);
   try {
     app.parse(argc, argv);

@@ -39,6 +39,13 @@ std::string Options(const v1::Port& port) {
 
 std::string Number(uint64_t value) { return value == 0 ? std::string() : std::to_string(value); }
 
+std::string QueueNames(const v1::WorkerStatus& worker) {
+  std::string text;
+  for (const auto& q : worker.queues())
+    text += fmt::format("{}{}/{}", text.empty() ? "" : ",", q.port(), q.queue());
+  return text;
+}
+
 /// Microseconds; empty without samples.
 std::string Microseconds(const v1::Latency& latency, double value) {
   return latency.samples() == 0 ? std::string() : fmt::format("{:.1f}us", value);
@@ -197,6 +204,8 @@ View<v1::WorkerStatus> WorkerView() {
   view.columns = {
       {"WORKER", [](const W& w) { return std::to_string(w.worker()); }},
       {"LCORE", [](const W& w) { return std::to_string(w.lcore()); }},
+      {"MODE", [](const W& w) { return w.mode(); }},
+      {"QUEUES", [](const W& w) { return std::to_string(w.queues_size()); }},
       {"BUSY", [](const W& w) { return fmt::format("{:.0f}%", w.busy_percent()); }},
       {"RX-PACKETS", [](const W& w) { return std::to_string(w.rx_packets()); }},
       {"FLOWS", [](const W& w) { return std::to_string(w.flows()); }},
@@ -205,6 +214,7 @@ View<v1::WorkerStatus> WorkerView() {
       {"P99", [](const W& w) { return Microseconds(w.latency(), w.latency().p99_us()); }},
       {"P99.9", [](const W& w) { return Microseconds(w.latency(), w.latency().p999_us()); }},
       {"MAX", [](const W& w) { return Microseconds(w.latency(), w.latency().max_us()); }},
+      {"RECEIVES-FROM", QueueNames, true},
   };
   return view;
 }

@@ -13,7 +13,7 @@ using nlohmann::json;
 json Good() {
   return json::parse(R"({
     "node": "node-a", "stateDir": "/var/lib/podwire", "listen": "unix:///run/podwire/podwire.sock",
-    "lcores": {"workers": [1, 2], "control": 0}, "memoryMb": 256, "hugepages": "off", "connections": 4096,
+    "lcores": {"workers": [1, {"cpu": 2, "mode": "poll"}], "maxWorkers": 4, "control": 0}, "memoryMb": 256, "hugepages": "off", "connections": 4096,
     "timeouts": {"tcpEstablished": 3600, "icmp": 5},
     "ports": [
       {"name": "uplink", "kind": "netdev", "interface": "eth0", "mtu": 1400},
@@ -38,7 +38,8 @@ TEST(ConfigTest, ReadsEveryKey) {
   ASSERT_TRUE(c.ok()) << Message(c.status());
   EXPECT_EQ(c->node, "node-a");
   EXPECT_EQ(c->listen.unix_path, "/run/podwire/podwire.sock");
-  EXPECT_EQ(c->worker_lcores, (std::vector<unsigned>{1, 2}));
+  EXPECT_EQ(c->workers, (std::vector<WorkerConfig>{{.cpu = 1}, {.cpu = 2, .mode = WorkerMode::kPoll}}));
+  EXPECT_EQ(c->max_workers, 4);
   EXPECT_EQ(c->memory_mb, 256u);
   EXPECT_EQ(c->hugepages, "off");
   EXPECT_EQ(c->connections, 4096u);
@@ -115,9 +116,16 @@ INSTANTIATE_TEST_SUITE_P(
         BadCase{"/lcores/workers", "1", "lcores.workers", "an array"},
         BadCase{"/lcores/workers", "[]", "lcores.workers", "at least one"},
         BadCase{"/lcores/workers", "[1,1]", "lcores.workers[1]", "twice"},
-        BadCase{"/lcores/workers", "[1,\"2\"]", "lcores.workers[1]", "lcore number"},
-        BadCase{"/lcores/workers", "[128]", "lcores.workers[0]", "0 to 127"},
-        BadCase{"/lcores/control", "1", "lcores.control", "worker's"},
+        BadCase{"/lcores/workers", "[1,\"2\"]", "lcores.workers[1]", "CPU number"},
+        BadCase{"/lcores/workers", "[1024]", "lcores.workers[0]", "0 to 1023"},
+        BadCase{"/lcores/workers", R"([{"mode": "poll"}])", "lcores.workers[0].cpu", "the number of"},
+        BadCase{"/lcores/workers", R"([{"cpu": 1, "mode": "busy"}])", "lcores.workers[0].mode",
+                "adaptive, poll"},
+        BadCase{"/lcores/workers", R"([{"cpu": 1, "node": 1}])", "lcores.workers[0].node", "unknown key"},
+        BadCase{"/lcores/workers", "[1,{\"cpu\": 1}]", "lcores.workers[1]", "twice"},
+        BadCase{"/lcores/maxWorkers", "1", "lcores.maxWorkers", "less than"},
+        BadCase{"/lcores/maxWorkers", "65", "lcores.maxWorkers", "to 64"},
+        BadCase{"/lcores/control", "-1", "lcores.control", "whole number"},
         BadCase{"/lcores/main", "1", "lcores.main", "unknown key"},
         BadCase{"/memoryMb", "10", "memoryMb", "from 64"},
         BadCase{"/memoryMb", "1.5", "memoryMb", "whole number"},

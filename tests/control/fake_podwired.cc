@@ -187,16 +187,45 @@ struct InspectService : v1::Inspect::Service {
   FakeState& state;
 };
 
+struct WorkersService : v1::Workers::Service {
+  explicit WorkersService(FakeState& s) : state(s) {}
+  grpc::Status List(grpc::ServerContext*, const v1::ListWorkersRequest*,
+                    grpc::ServerWriter<v1::WorkerStatus>* writer) override {
+    return Stream(state, state.workers, writer);
+  }
+  grpc::Status Add(grpc::ServerContext*, const v1::AddWorkerRequest* request,
+                   v1::WorkerStatus* response) override {
+    state.added_worker = *request;
+    response->set_worker(4);
+    response->set_lcore(request->cpu());
+    return state.fault;
+  }
+  grpc::Status Remove(grpc::ServerContext*, const v1::RemoveWorkerRequest* request,
+                      v1::RemoveWorkerResponse*) override {
+    state.removed_worker = request->worker();
+    return state.fault;
+  }
+  grpc::Status SetMode(grpc::ServerContext*, const v1::SetWorkerModeRequest* request,
+                       v1::WorkerStatus* response) override {
+    state.worker_mode = *request;
+    response->set_worker(request->worker());
+    response->set_mode(request->mode());
+    return state.fault;
+  }
+  FakeState& state;
+};
+
 }  // namespace
 
 struct FakePodwired::Services {
   explicit Services(FakeState& state)
-      : objects(state), endpoints(state), ports(state), flows(state), inspect(state) {}
+      : objects(state), endpoints(state), ports(state), flows(state), inspect(state), workers(state) {}
   ObjectsService objects;
   EndpointsService endpoints;
   PortsService ports;
   FlowsService flows;
   InspectService inspect;
+  WorkersService workers;
 };
 
 FakePodwired::FakePodwired() : services_(std::make_unique<Services>(state)) {
@@ -218,6 +247,7 @@ void FakePodwired::Start() {
   builder.RegisterService(&services_->ports);
   builder.RegisterService(&services_->flows);
   builder.RegisterService(&services_->inspect);
+  builder.RegisterService(&services_->workers);
   server_ = builder.BuildAndStart();
   ASSERT_NE(server_, nullptr);
 }

@@ -11,6 +11,7 @@
 #include "inspect.grpc.pb.h"
 #include "objects.grpc.pb.h"
 #include "ports.grpc.pb.h"
+#include "workers.grpc.pb.h"
 
 namespace grpc {
 class Server;
@@ -26,6 +27,7 @@ struct FakeState {
   std::vector<v1::RouteEntry> routes;
   std::vector<v1::Flow> flows;
   std::vector<v1::Connection> connections;
+  std::vector<v1::WorkerStatus> workers;
   v1::Status status;
   v1::Counters counters;
   v1::Drops drops;
@@ -43,6 +45,9 @@ struct FakeState {
   v1::CollectRequest collect;
   v1::Port added_port;
   std::string removed_port;
+  v1::AddWorkerRequest added_worker;
+  uint32_t removed_worker = 0;
+  v1::SetWorkerModeRequest worker_mode;
   std::vector<std::string> calls;  // "Attach", "Detach c1/eth0"
 };
 

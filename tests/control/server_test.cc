@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <fstream>
+#include <thread>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -18,6 +19,7 @@
 #include "pmd/eal.h"
 #include "ports.grpc.pb.h"
 #include "temp_dir.h"
+#include "workers.grpc.pb.h"
 
 namespace podwire {
 namespace {
@@ -31,7 +33,6 @@ class ServerTest : public testing::Test {
  protected:
   static void SetUpTestSuite() {
     const auto eal = InitEal({.file_prefix = "podwire-test-" + std::to_string(getpid()),
-                              .worker_cpus = {"0"},
                               .memory_mb = 96,
                               .hugepages = HugepageUse::kOff,
                               .telemetry = false});
@@ -51,7 +52,8 @@ class ServerTest : public testing::Test {
     config_.state_dir = dir_.path();
     config_.listen.unix_path = dir_.File("sub/api.sock");
     store_ = *Store::Open(dir_.File("state.db"));
-    auto sw = Switch::Create({.worker_lcores = {1}, .max_connections = 1024, .pools = pools_});
+    auto sw =
+        Switch::Create({.workers = {{.cpu = 0}}, .max_workers = 2, .max_connections = 1024, .pools = pools_});
     ASSERT_TRUE(sw.ok()) << Message(sw.status());
     switch_ = *std::move(sw);
     controller_ = std::make_unique<Controller>(config_, DesiredState("node-a", std::nullopt),
@@ -210,6 +212,56 @@ TEST_F(ServerTest, PortsAtRunTime) {
   EXPECT_TRUE(stub->Remove(&c4, remove, &removed).ok());
   grpc::ClientContext c5;
   EXPECT_EQ(stub->Remove(&c5, remove, &removed).error_code(), grpc::NOT_FOUND);
+}
+
+TEST_F(ServerTest, WorkersAtRunTime) {
+  const auto stub = v1::Workers::NewStub(channel_);
+  const auto list = [&] {
+    std::vector<v1::WorkerStatus> workers;
+    grpc::ClientContext context;
+    const auto reader = stub->List(&context, {});
+    for (v1::WorkerStatus w; reader->Read(&w);) workers.push_back(w);
+    EXPECT_TRUE(reader->Finish().ok());
+    return workers;
+  };
+  ASSERT_EQ(list().size(), 1u);
+  EXPECT_EQ(list()[0].mode(), "adaptive");
+  v1::WorkerStatus worker;
+  v1::SetWorkerModeRequest mode;
+  mode.set_mode("poll");
+  grpc::ClientContext c1;
+  ASSERT_TRUE(stub->SetMode(&c1, mode, &worker).ok());
+  EXPECT_EQ(worker.mode(), "poll");
+  mode.set_mode("lazy");
+  grpc::ClientContext c2;
+  EXPECT_EQ(stub->SetMode(&c2, mode, &worker).error_code(), grpc::INVALID_ARGUMENT);
+  v1::AddWorkerRequest add;
+  grpc::ClientContext c3;
+  EXPECT_EQ(stub->Add(&c3, add, &worker).error_code(), grpc::ALREADY_EXISTS) << "CPU 0 has one";
+  add.set_cpu(1000);
+  grpc::ClientContext c4;
+  EXPECT_EQ(stub->Add(&c4, add, &worker).error_code(), grpc::INVALID_ARGUMENT);
+  v1::RemoveWorkerRequest remove;
+  v1::RemoveWorkerResponse removed;
+  grpc::ClientContext c5;
+  EXPECT_EQ(stub->Remove(&c5, remove, &removed).error_code(), grpc::FAILED_PRECONDITION) << "the last";
+  remove.set_worker(70000);
+  grpc::ClientContext c6;
+  EXPECT_EQ(stub->Remove(&c6, remove, &removed).error_code(), grpc::NOT_FOUND);
+  if (std::thread::hardware_concurrency() < 2) return;
+  add.set_cpu(1);
+  add.set_mode("poll");
+  grpc::ClientContext c7;
+  const grpc::Status ok = stub->Add(&c7, add, &worker);
+  ASSERT_TRUE(ok.ok()) << ok.error_message();
+  EXPECT_EQ(worker.worker(), 1u);
+  EXPECT_EQ(worker.lcore(), 1u);
+  EXPECT_EQ(list().size(), 2u);
+  remove.set_worker(0);
+  grpc::ClientContext c8;
+  ASSERT_TRUE(stub->Remove(&c8, remove, &removed).ok());
+  ASSERT_EQ(list().size(), 1u);
+  EXPECT_EQ(list()[0].worker(), 1u);
 }
 
 TEST_F(ServerTest, EndpointsAndFlowsRefuseBadRequests) {

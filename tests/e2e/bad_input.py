@@ -14,7 +14,8 @@ NETWORK = {"Network": "10.244.0.0/16", "Backend": {"Type": "vxlan"}}
 CONFIGS = [
     ("node", "Not A Name", "node"), ("nodee", "x", "nodee"), ("stateDir", "relative", "stateDir"), ("listen", "http://x", "listen"),
     ("listen", "tcp:0.0.0.0:9000", "listen"), ("memoryMb", "much", "memoryMb"), ("hugepages", "maybe", "hugepages"),
-    ("lcores.workers", [], "lcores.workers"), ("lcores.workers", [1, 1], "lcores.workers[1]"), ("lcores.control", 1, "lcores.control"),
+    ("lcores.workers", [], "lcores.workers"), ("lcores.workers", [1, 1], "lcores.workers[1]"), ("lcores.control", "a", "lcores.control"), ("lcores.maxWorkers", 0, "lcores.maxWorkers"),
+    ("lcores.workers", [{"cpu": 1, "mode": "lazy"}], "lcores.workers[0].mode"),
     ("ports", {}, "ports"), ("ports.0.kind", "carrier-pigeon", "ports[0].kind"), ("ports.0.interface", 7, "ports[0].interface"),
     ("ports.0.colour", "red", "ports[0].colour"), ("ports.0.mtu", 70000, "ports[0].mtu"), ("underlay.port", "no-such-port", "underlay.port"),
     ("underlay.address", "192.0.2.1", "underlay.address"), ("underlay.address", "192.0.2.0/24", "underlay.address"),

@@ -37,7 +37,9 @@ Adjacency ToUnderlay(NextHop::Kind kind, const char* neighbor, uint16_t mtu) {
   return a;
 }
 
-Tables NodeTables(FakePort* a, FakePort* b, FakePort* uplink) {
+}  // namespace
+
+Tables NodeTables(Port* a, Port* b, Port* uplink) {
   Tables t = TestTables();
   t.ports[0].port = a;
   t.ports[1].port = b;
@@ -56,8 +58,6 @@ Tables NodeTables(FakePort* a, FakePort* b, FakePort* uplink) {
   t.policy = std::make_shared<const CompiledPolicy>(Compile(Model{}, {}));
   return t;
 }
-
-}  // namespace
 
 uint16_t FakePort::TxBurst(uint16_t, rte_mbuf** mbufs, uint16_t n) noexcept {
   const auto taken = static_cast<uint16_t>(std::min<size_t>(n, room));

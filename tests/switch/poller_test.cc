@@ -39,8 +39,9 @@ TEST(PollerTest, BusyPortsShareTheBursts) {
   Tables tables;
   for (BusyPort& port : ports)
     tables.ports.push_back({.port = &port, .own_mac = {}, .peer_mac = {}, .name = {}});
-  Poller poller(0, 1);
-  poller.Rebuild(tables);
+  Poller poller(0);
+  const uint16_t workers[] = {0};
+  poller.Rebuild(tables, PlanFor(tables, {}, workers));
   std::array<int, std::size(ports)> received{};
   rte_mbuf* mbufs[64];
   PortId in_ports[64];

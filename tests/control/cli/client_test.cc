@@ -358,6 +358,34 @@ TEST_F(Client, PortsAddAndRemove) {
   EXPECT_EQ(Run("ports").exit_status, 2);
 }
 
+TEST_F(Client, WorkersListAddRemoveMode) {
+  v1::WorkerStatus worker;
+  worker.set_worker(1);
+  worker.set_lcore(3);
+  worker.set_mode("poll");
+  worker.add_queues()->set_port("uplink");
+  fake_.state.workers.push_back(worker);
+  for (const char* list : {"workers", "workers list"}) {
+    EXPECT_THAT(Run(list).output, HasSubstr("1        3       poll   1        0%")) << list;
+  }
+  EXPECT_THAT(Run("workers -o wide").output, HasSubstr("uplink/0"));
+  EXPECT_EQ(Run("workers add 5 --mode poll").output, "worker/4 created on CPU 5\n");
+  EXPECT_EQ(fake_.state.added_worker.mode(), "poll");
+  EXPECT_EQ(json::parse(Run("workers add 5 -o json").output)["worker"], 4);
+  EXPECT_EQ(Run("workers remove 4").output, "worker \"4\" deleted\n");
+  EXPECT_EQ(fake_.state.removed_worker, 4u);
+  EXPECT_EQ(Run("workers mode 1 adaptive").output, "worker/1 is adaptive now\n");
+  EXPECT_EQ(fake_.state.worker_mode.worker(), 1u);
+  fake_.state.fault = {grpc::StatusCode::FAILED_PRECONDITION, "worker 0 is the last"};
+  const Outcome refused = Run("workers remove 0");
+  EXPECT_EQ(refused.exit_status, 1);
+  EXPECT_EQ(refused.output, "podwire: worker 0 is the last\n");
+  for (const char* wrong :
+       {"workers add", "workers add x", "workers mode 1", "workers mode 1 lazy", "workers frob"}) {
+    EXPECT_EQ(Run(wrong).exit_status, 2) << wrong;
+  }
+}
+
 TEST_F(Client, Status) {
   auto& status = fake_.state.status;
   status.set_node("n1");
@@ -375,7 +403,7 @@ TEST_F(Client, Status) {
   EXPECT_THAT(text, HasSubstr("Node:         n1\nUptime:       66m40s\n"));
   EXPECT_THAT(text, HasSubstr("Network:      none yet"));
   EXPECT_THAT(text, HasSubstr("Warning:      public-ip differs"));
-  EXPECT_THAT(text, HasSubstr("0        3       0%"));
+  EXPECT_THAT(text, HasSubstr("0        3       -      0        0%"));
   EXPECT_THAT(text, HasSubstr("P50     P99      P99.9    MAX\n"));
   EXPECT_THAT(text, HasSubstr("-       -        -        -\n")) << "no samples, no latency";
   EXPECT_THAT(text, HasSubstr("2.0us   15.0us   40.3us   1200.0us\n"));
@@ -395,7 +423,8 @@ TEST_F(Client, ExitStatusTellsRefusedFromUnreachable) {
   for (const char* wrong : {"", "frobnicate", "get", "get pods a b", "-o xml status", "--timeout 0 status"}) {
     EXPECT_EQ(Run(wrong).exit_status, 2) << wrong;
   }
-  for (const char* fine : {"--help", "--version", "get --help", "ports add --help", "completion bash"}) {
+  for (const char* fine : {"--help", "--version", "get --help", "ports add --help", "workers --help",
+                           "workers add --help", "completion bash"}) {
     EXPECT_EQ(Run(fine).exit_status, 0) << fine;
   }
 }
