@@ -2,6 +2,7 @@
 
 #include <arpa/inet.h>
 
+#include <memory>
 #include <random>
 
 #include <gtest/gtest.h>
@@ -245,6 +246,71 @@ TEST(UdpSplitter, GivesUpWhatItHoldsAndWhatItHasNoMbufFor) {
   }
   rte_pktmbuf_free_bulk(frames.data(), 15);
   EXPECT_EQ(rte_mempool_in_use_count(&TestPools().big()), 0u);
+}
+
+/// The packet's first `first_len` bytes end where a heap block ends, so that AddressSanitizer sees the byte
+/// behind them.
+class TightPacket {
+ public:
+  TightPacket(const Bytes& bytes, size_t first_len) : m_(ChainMbufs(bytes, first_len, 60000)) {
+    saved_ = *m_;
+    block_ = std::make_unique<uint8_t[]>(m_->data_len);
+    std::copy_n(bytes.begin(), m_->data_len, block_.get());
+    m_->buf_addr = block_.get();
+    m_->data_off = 0;
+    m_->buf_len = m_->data_len;
+  }
+  ~TightPacket() {
+    m_->buf_addr = saved_.buf_addr;
+    m_->buf_len = saved_.buf_len;
+    rte_pktmbuf_free(m_);
+  }
+  TightPacket(const TightPacket&) = delete;
+  TightPacket& operator=(const TightPacket&) = delete;
+  rte_mbuf& operator*() { return *m_; }
+
+ private:
+  rte_mbuf* m_;
+  rte_mbuf saved_;
+  std::unique_ptr<uint8_t[]> block_;
+};
+
+/// Bytes put right so that random ones get further than the first check.
+void FinishSome(std::mt19937& random, Bytes& b) {
+  if (random() % 4 != 0) FinishOuter(b);
+  b[14] = 0x45;
+}
+
+TEST(UdpSuperPacket, StrangersBytesAndClaimsAreSafe) {
+  TestPools();
+  const auto seed = std::random_device{}();
+  std::mt19937 random(seed);
+  size_t found = 0, joined = 0;
+  for (int round = 0; round < 6000; ++round) {
+    SCOPED_TRACE(testing::Message() << "seed " << seed << " round " << round);
+    const bool vxlan = random() % 2 == 0;
+    const Case c = MakeCase(random, vxlan ? Tunnel::kVxlan : Tunnel::kUdp, 400 + random() % 300, 200);
+    Bytes b = c.Super();
+    for (size_t i = random() % 4; i > 0; --i) b[random() % 120] = static_cast<uint8_t>(random());
+    if (random() % 4 == 0) b.resize(kHeader + random() % (b.size() - kHeader));
+    FinishSome(random, b);
+    TightPacket packet(b, 1 + random() % b.size());
+    const size_t datagram = random() % 3 == 0 ? 1 + random() % 400 : c.datagrams[0].size();
+    OffloadOf(*packet) = {.csum_start = static_cast<uint16_t>(random() % 8 == 0 ? random() : 34),
+                          .csum_offset = 6,
+                          .gso_size = static_cast<uint16_t>(datagram),
+                          .gso_type = GsoType::kUdp,
+                          .flags = Offload::kNeedsCsum};
+    UdpSuperPacket super;
+    if (!UdpSuperPacket::Find(*packet, super)) continue;
+    ++found;
+    ASSERT_LE(super.len, b.size());
+    if (JoinTunnel(*packet, super, vxlan ? kVxlan : kBare)) ++joined;
+    const char* why = nullptr;
+    ASSERT_EQ(rte_mbuf_check(&*packet, 1, &why), 0) << why;
+  }
+  EXPECT_GT(found, 1000u);
+  EXPECT_GT(joined, 100u);
 }
 
 TEST(UdpSuperPacket, RefusesWhatDoesNotFitTogether) {
