@@ -3,6 +3,7 @@
 #include <immintrin.h>
 #include <pthread.h>
 #include <sys/prctl.h>
+#include <time.h>
 
 #include <algorithm>
 #include <future>
@@ -19,9 +20,15 @@
 namespace podwire {
 namespace {
 
-constexpr uint32_t kSpinUs = 20;           // without packets before the worker sleeps
-constexpr uint32_t kShortestSleepUs = 20;  // with ports that must be polled; then half as long again each
-constexpr uint32_t kLongestSleepUs = 70;   // time, up to this: a first packet's wait, against idle CPU time
+constexpr uint32_t kSpinUs = 20;  // without packets before the worker sleeps
+// With ports that must be polled a sleep is a sixteenth of the time without packets so far, up to a limit at
+// which sleeping and waking take 2 % of the CPU. What that costs is the machine's: a microsecond or two a
+// time, in virtual machines up to twenty.
+constexpr uint32_t kShortestSleepUs = 20;
+constexpr uint32_t kSleepShare = 16;
+constexpr uint32_t kLeastLimitUs = 70, kHighestLimitUs = 1000;
+constexpr uint32_t kSleepsPerCost = 50;  // 2 %
+constexpr uint32_t kMeasuredSleeps = 32;
 constexpr uint32_t kWatchedSleepUs = 100000;  // all ports wake us: only flow ageing wants a look
 constexpr uint32_t kPendingSleepUs = 5000;    // packets wait for ARP
 constexpr uint32_t kTimerSlackNs = 1000;      // the kernel's 50 us would come on top of each sleep
@@ -31,6 +38,12 @@ constexpr uint32_t kPollPauseUs = 1;          // in poll mode, where the CPU can
 __attribute__((target("waitpkg"))) void PauseUntil(uint64_t tsc) noexcept {
   constexpr unsigned kLightSleep = 1;  // C0.1
   _tpause(kLightSleep, tsc);
+}
+
+uint64_t ThreadCpuNs() noexcept {
+  timespec t;
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+  return static_cast<uint64_t>(t.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(t.tv_nsec);
 }
 
 /// mbufs that the thread kept for itself go back to all.
@@ -97,7 +110,7 @@ void Worker::Run() noexcept {
   const uint64_t spin_tsc = w.shared.tsc_per_ms * kSpinUs / 1000;
   uint64_t now = rte_rdtsc();
   second_start_tsc_ = idle_since_tsc_ = now;
-  sleep_us_ = kShortestSleepUs;
+  sleep_limit_us_ = kLeastLimitUs;
   while (!stop_.load(std::memory_order_acquire)) {
     const uint16_t received = OneLoop(now);
     w.shared.qsbr.Quiescent(w.index);
@@ -106,7 +119,7 @@ void Worker::Run() noexcept {
     now = end;
     if (received != 0) {
       idle_since_tsc_ = now;
-      sleep_us_ = kShortestSleepUs;
+      measured_sleeps_ = 0;
     } else if (now - idle_since_tsc_ >= spin_tsc) {
       Idle(now);
       now = rte_rdtsc();
@@ -165,13 +178,26 @@ void Worker::Idle(uint64_t now_tsc) noexcept {
   }
   uint32_t timeout_us = kWatchedSleepUs;
   if (w.poller.has_polled()) {
-    timeout_us = sleep_us_;
-    sleep_us_ = std::min(sleep_us_ + sleep_us_ / 2, kLongestSleepUs);
+    MeasureSleeps();
+    const uint64_t idle_us = (now_tsc - idle_since_tsc_) * 1000 / w.shared.tsc_per_ms;
+    timeout_us =
+        static_cast<uint32_t>(std::clamp<uint64_t>(idle_us / kSleepShare, kShortestSleepUs, sleep_limit_us_));
   }
   if (w.pending.size() != 0) timeout_us = std::min(timeout_us, kPendingSleepUs);
   w.shared.qsbr.Offline(w.index);
   w.poller.Wait(timeout_us);
   w.shared.qsbr.Online(w.index);
+}
+
+/// Adjusts the limit to what sleeps without packets in between cost.
+void Worker::MeasureSleeps() noexcept {
+  if (measured_sleeps_ == 0) measured_from_ns_ = ThreadCpuNs();
+  if (measured_sleeps_++ < kMeasuredSleeps) return;
+  const uint64_t cost_ns = (ThreadCpuNs() - measured_from_ns_) / kMeasuredSleeps;
+  const auto limit_us = static_cast<uint32_t>(
+      std::clamp<uint64_t>(cost_ns * kSleepsPerCost / 1000, kLeastLimitUs, kHighestLimitUs));
+  sleep_limit_us_ = (3 * sleep_limit_us_ + limit_us) / 4;
+  measured_sleeps_ = 0;
 }
 
 void Worker::Account(uint64_t begin_tsc, uint64_t end_tsc, bool busy) noexcept {

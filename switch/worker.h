@@ -64,6 +64,7 @@ class Worker {
   void TakeTables() noexcept;
   uint16_t OneLoop(uint64_t now_tsc) noexcept;
   void Idle(uint64_t now_tsc) noexcept;
+  void MeasureSleeps() noexcept;
   void Account(uint64_t begin_tsc, uint64_t end_tsc, bool busy) noexcept;
 
   const unsigned cpu_;
@@ -75,9 +76,11 @@ class Worker {
   // The loop's own:
   uint64_t busy_tsc_ = 0, second_start_tsc_ = 0;
   uint64_t idle_since_tsc_ = 0;
-  uint64_t next_ms_tsc_ = 0;  // when now_ms is out of date
-  uint32_t bursts_ = 0;       // with packets
-  uint32_t sleep_us_ = 0;     // the next sleep's, with ports that must be polled
+  uint64_t next_ms_tsc_ = 0;     // when now_ms is out of date
+  uint32_t bursts_ = 0;          // with packets
+  uint32_t sleep_limit_us_ = 0;  // with ports that must be polled
+  uint32_t measured_sleeps_ = 0;
+  uint64_t measured_from_ns_ = 0;
   bool can_pause_ = false;
   LatencyHistogram latency_;
   // Written by the loop, read by control:
