@@ -98,20 +98,39 @@ bool Segmenter::Start(const rte_mbuf& packet) noexcept {
   if (offload.gso_size == 0 || offload.gso_type == GsoType::kNone || !offload.needs_csum()) return false;
   if (!FindHeaders(packet) || packet.pkt_len <= header_len_) return false;
   if (header_len_ + uint32_t{offload.gso_size} > UINT16_MAX - RTE_PKTMBUF_HEADROOM) return false;
-  const uint8_t* data = rte_pktmbuf_mtod(&packet, const uint8_t*);
-  std::memcpy(header_.data(), data, header_len_);
-  rte_be32_t sequence;
-  std::memcpy(&sequence, data + l4_ + offsetof(rte_tcp_hdr, sent_seq), sizeof sequence);
-  sequence_ = rte_be_to_cpu_32(sequence);
-  std::memset(header_.data() + l4_ + offsetof(rte_tcp_hdr, cksum), 0, sizeof(rte_tcp_hdr::cksum));
-  const uint16_t addresses = v4_ ? offsetof(rte_ipv4_hdr, src_addr) : offsetof(rte_ipv6_hdr, src_addr);
-  address_sum_ = uint32_t{rte_raw_cksum(data + l3_ + addresses, v4_ ? 8 : 32)} + RTE_BE16(IPPROTO_TCP);
+  std::memcpy(header_.data(), rte_pktmbuf_mtod(&packet, const void*), header_len_);
+  ZeroWhatVaries();
   gso_size_ = offload.gso_size;
   index_ = 0;
   source_ = &packet;
   source_offset_ = header_len_;
   payload_left_ = packet.pkt_len - header_len_;
   return true;
+}
+
+/// Takes out of header_ what frames differ in, and sums up the rest.
+void Segmenter::ZeroWhatVaries() noexcept {
+  uint8_t* data = header_.data();
+  if (tunnel_ && outer_v4_) outer_ip_ = TakeIpv4(outer_l3_);
+  if (v4_) ip_ = TakeIpv4(l3_);
+  auto* tcp = reinterpret_cast<rte_tcp_hdr*>(data + l4_);
+  sequence_ = rte_be_to_cpu_32(tcp->sent_seq);
+  tcp_flags_ = tcp->tcp_flags;
+  tcp->sent_seq = 0;
+  tcp->tcp_flags = 0;
+  tcp->cksum = 0;
+  const uint16_t addresses = v4_ ? offsetof(rte_ipv4_hdr, src_addr) : offsetof(rte_ipv6_hdr, src_addr);
+  tcp_sum_ = uint32_t{rte_raw_cksum(data + l3_ + addresses, v4_ ? 8 : 32)} + RTE_BE16(IPPROTO_TCP) +
+             rte_raw_cksum(tcp, header_len_ - size_t{l4_});
+}
+
+Segmenter::Ipv4Template Segmenter::TakeIpv4(uint16_t offset) noexcept {
+  auto* ip = reinterpret_cast<rte_ipv4_hdr*>(header_.data() + offset);
+  const uint16_t id = rte_be_to_cpu_16(ip->packet_id);
+  ip->total_length = 0;
+  ip->packet_id = 0;
+  ip->hdr_checksum = 0;
+  return {.sum = rte_raw_cksum(ip, rte_ipv4_hdr_len(ip)), .id = id};
 }
 
 void Segmenter::CopyPayload(uint8_t* to, uint32_t len) noexcept {
@@ -129,43 +148,55 @@ void Segmenter::CopyPayload(uint8_t* to, uint32_t len) noexcept {
   }
 }
 
-void Segmenter::WriteIp(uint8_t* frame, uint16_t offset, bool v4, uint16_t frame_len) const noexcept {
+/// `v4`: null for IPv6.
+void Segmenter::WriteIp(uint8_t* frame, uint16_t offset, const Ipv4Template* v4,
+                        uint16_t frame_len) const noexcept {
   const auto l3_len = static_cast<uint16_t>(frame_len - offset);
-  if (!v4) {
+  if (v4 == nullptr) {
     auto* ip = reinterpret_cast<rte_ipv6_hdr*>(frame + offset);
     ip->payload_len = rte_cpu_to_be_16(static_cast<uint16_t>(l3_len - sizeof(rte_ipv6_hdr)));
     return;
   }
   auto* ip = reinterpret_cast<rte_ipv4_hdr*>(frame + offset);
-  ip->total_length = rte_cpu_to_be_16(l3_len);
-  ip->packet_id = rte_cpu_to_be_16(static_cast<uint16_t>(rte_be_to_cpu_16(ip->packet_id) + index_));
-  ip->hdr_checksum = 0;
-  ip->hdr_checksum = rte_ipv4_cksum(ip);
+  const rte_be16_t len = rte_cpu_to_be_16(l3_len);
+  const rte_be16_t id = rte_cpu_to_be_16(static_cast<uint16_t>(v4->id + index_));
+  ip->total_length = len;
+  ip->packet_id = id;
+  ip->hdr_checksum = static_cast<uint16_t>(~FoldChecksum(uint64_t{v4->sum} + len + id));
 }
 
 void Segmenter::WriteHeaders(uint8_t* frame, uint16_t payload_len) noexcept {
   const auto frame_len = static_cast<uint16_t>(header_len_ + payload_len);
-  std::memcpy(frame, header_.data(), header_len_);
   if (tunnel_) {
-    WriteIp(frame, outer_l3_, outer_v4_, frame_len);
+    std::memcpy(frame, header_.data(), outer_l4_ + sizeof(rte_udp_hdr));
+    WriteIp(frame, outer_l3_, outer_v4_ ? &outer_ip_ : nullptr, frame_len);
     auto* udp = reinterpret_cast<rte_udp_hdr*>(frame + outer_l4_);
     udp->dgram_len = rte_cpu_to_be_16(static_cast<uint16_t>(frame_len - outer_l4_));
   }
-  WriteIp(frame, l3_, v4_, frame_len);
-  auto* tcp = reinterpret_cast<rte_tcp_hdr*>(frame + l4_);
-  tcp->sent_seq = rte_cpu_to_be_32(sequence_);
-  if (payload_left_ != payload_len)
-    tcp->tcp_flags &= static_cast<uint8_t>(~(RTE_TCP_FIN_FLAG | RTE_TCP_PSH_FLAG));
-  if (index_ != 0) tcp->tcp_flags &= static_cast<uint8_t>(~RTE_TCP_CWR_FLAG);
+  WriteInnerHeaders(frame, payload_len);
 }
 
-/// `payload_sum`: folded, from the payload's first byte.
+/// All but the outermost headers of a tunnel.
+void Segmenter::WriteInnerHeaders(uint8_t* frame, uint16_t payload_len) noexcept {
+  const size_t from = tunnel_ ? outer_l4_ + sizeof(rte_udp_hdr) : 0;
+  std::memcpy(frame + from, header_.data() + from, header_len_ - from);
+  WriteIp(frame, l3_, v4_ ? &ip_ : nullptr, static_cast<uint16_t>(header_len_ + payload_len));
+  auto* tcp = reinterpret_cast<rte_tcp_hdr*>(frame + l4_);
+  uint8_t flags = tcp_flags_;
+  if (payload_left_ != payload_len) flags &= static_cast<uint8_t>(~(RTE_TCP_FIN_FLAG | RTE_TCP_PSH_FLAG));
+  if (index_ != 0) flags &= static_cast<uint8_t>(~RTE_TCP_CWR_FLAG);
+  tcp->sent_seq = rte_cpu_to_be_32(sequence_);
+  tcp->tcp_flags = flags;
+}
+
+/// After WriteInnerHeaders. `payload_sum`: folded, from the payload's first byte.
 void Segmenter::WriteTcpChecksum(uint8_t* frame, uint16_t payload_len, uint16_t payload_sum) const noexcept {
   auto* tcp = reinterpret_cast<rte_tcp_hdr*>(frame + l4_);
-  const auto header_len = static_cast<uint16_t>(header_len_ - l4_);
-  const auto tcp_len = static_cast<uint16_t>(header_len + payload_len);
-  tcp->cksum = static_cast<uint16_t>(~FoldChecksum(uint64_t{address_sum_} + rte_cpu_to_be_16(tcp_len) +
-                                                   rte_raw_cksum(tcp, header_len) + payload_sum));
+  const auto tcp_len = static_cast<uint16_t>(header_len_ - l4_ + payload_len);
+  const rte_be32_t sequence = rte_cpu_to_be_32(sequence_);
+  tcp->cksum = static_cast<uint16_t>(~FoldChecksum(uint64_t{tcp_sum_} + rte_cpu_to_be_16(tcp_len) +
+                                                   (sequence >> 16) + (sequence & 0xffff) +
+                                                   rte_cpu_to_be_16(tcp->tcp_flags) + payload_sum));
 }
 
 void Segmenter::NextFrame(uint16_t payload_len) noexcept {

@@ -47,18 +47,29 @@ class Segmenter {
   bool FindHeaders(const rte_mbuf& packet) noexcept;
   void CopyPayload(uint8_t* to, uint32_t len) noexcept;
   void WriteHeaders(uint8_t* frame, uint16_t payload_len) noexcept;
+  void WriteInnerHeaders(uint8_t* frame, uint16_t payload_len) noexcept;
   void WriteTcpChecksum(uint8_t* frame, uint16_t payload_len, uint16_t payload_sum) const noexcept;
+  void ZeroWhatVaries() noexcept;
   void NextFrame(uint16_t payload_len) noexcept;
   bool GatherPayload(TunnelBundle& bundle, uint32_t len, uint16_t& sum) noexcept;
   void WriteBundleHeader(TunnelBundle& bundle) const noexcept;
-  void WriteIp(uint8_t* frame, uint16_t offset, bool v4, uint16_t frame_len) const noexcept;
+
+  /// An IPv4 header's part of its checksum that is the same in all frames, and the first id, host order.
+  struct Ipv4Template {
+    uint16_t sum = 0;
+    uint16_t id = 0;
+  };
+  Ipv4Template TakeIpv4(uint16_t offset) noexcept;
+  void WriteIp(uint8_t* frame, uint16_t offset, const Ipv4Template* v4, uint16_t frame_len) const noexcept;
 
   const rte_mbuf* source_ = nullptr;  ///< mbuf that holds the next payload byte
   uint32_t source_offset_ = 0;
   uint32_t payload_left_ = 0;
-  uint32_t sequence_ = 0;     ///< of the next frame
-  uint32_t address_sum_ = 0;  ///< of the pseudo header without the length
-  uint16_t index_ = 0;        ///< of the next frame
+  uint32_t sequence_ = 0;  ///< of the next frame
+  uint32_t tcp_sum_ = 0;   ///< of what is the same in all frames: pseudo header and TCP header
+  Ipv4Template outer_ip_, ip_;
+  uint8_t tcp_flags_ = 0;
+  uint16_t index_ = 0;  ///< of the next frame
   uint16_t gso_size_ = 0;
   uint16_t header_len_ = 0;
   uint16_t outer_l3_ = 0;  ///< offsets in the frame; outer ones count when tunnel_
@@ -68,7 +79,7 @@ class Segmenter {
   bool tunnel_ = false;
   bool outer_v4_ = false;
   bool v4_ = false;
-  std::array<uint8_t, kMaxHeader> header_;
+  std::array<uint8_t, kMaxHeader> header_;  ///< zero where frames differ
 };
 
 }  // namespace podwire

@@ -5,6 +5,7 @@
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <memory>
 #include <string>
@@ -22,6 +23,10 @@ namespace {
 /// Largest frame that the kernel may give us unsegmented: an encapsulation of up to 84 bytes around it still
 /// has lengths of 16 bits.
 constexpr uint32_t kGsoMaxSize = 65400;
+
+/// Most segments of a super-packet: with 22 bytes more each (VXLAN and an inner Ethernet header) they fit
+/// into one UDP super-packet (TunnelBundle), and need not go as a full one and a rest.
+constexpr uint32_t MaxSegments(uint16_t mtu) { return std::max(1u, (65535u - 20 - 8) / (mtu + 22u)); }
 
 /// A burst ends with the packet that reaches this: a few super-packets stay in the cache between read and
 /// write, and leave big mbufs for other ports.
@@ -145,7 +150,7 @@ class TapOpener {
     return ErrnoError(errno, "{} tap {}", create ? "create" : "attach to", options_.ifname);
   }
 
-  /// MAC, MTU, alias; libnl 3.7 cannot set the GSO limit, so the message is made by hand.
+  /// MAC, MTU, alias; libnl 3.7 cannot set the GSO limits, so the message is made by hand.
   absl::Status ConfigureLink(const MacAddr& before) {
     const NlMessage message(nlmsg_alloc_simple(RTM_NEWLINK, 0));
     const ifinfomsg info = {.ifi_family = AF_UNSPEC};
@@ -154,7 +159,8 @@ class TapOpener {
     fits = fits && nla_put_string(message.get(), IFLA_IFNAME, options_.ifname.c_str()) == 0 &&
            nla_put(message.get(), IFLA_IFALIAS, static_cast<int>(alias_.size()), alias_.c_str()) == 0 &&
            nla_put_u32(message.get(), IFLA_MTU, mtu_) == 0 &&
-           nla_put_u32(message.get(), IFLA_GSO_MAX_SIZE, kGsoMaxSize) == 0;
+           nla_put_u32(message.get(), IFLA_GSO_MAX_SIZE, kGsoMaxSize) == 0 &&
+           nla_put_u32(message.get(), IFLA_GSO_MAX_SEGS, MaxSegments(mtu_)) == 0;
     // Setting a MAC, even the same one, makes the kernel forget the pod's neighbours.
     if (fits && options_.mac.has_value() && *options_.mac != before) {
       fits = nla_put(message.get(), IFLA_ADDRESS, sizeof(MacAddr), options_.mac->bytes.data()) == 0;
@@ -163,7 +169,7 @@ class TapOpener {
     nlmsg_hdr(message.get())->nlmsg_flags |= NLM_F_ACK;
     int result = nl_send_auto(socket_.get(), message.get());
     if (result >= 0) result = nl_wait_for_ack(socket_.get());
-    return NlStatus(result, fmt::format("set tap {}'s MAC, MTU {} and GSO limit", options_.ifname, mtu_));
+    return NlStatus(result, fmt::format("set tap {}'s MAC, MTU {} and GSO limits", options_.ifname, mtu_));
   }
 
   absl::Status ConfigureTap(int fd) const {

@@ -78,7 +78,11 @@ uint16_t Segmenter::NextBundle(TunnelBundle& bundle) noexcept {
       bundle.len -= own_len;
       break;
     }
-    WriteHeaders(header, payload_len);
+    if (bundle.frames == 0) {
+      WriteHeaders(header, payload_len);
+    } else {
+      WriteInnerHeaders(header, payload_len);
+    }
     WriteTcpChecksum(header, payload_len, sum);
     NextFrame(payload_len);
     ++bundle.frames;

@@ -1,4 +1,5 @@
 #include <arpa/inet.h>
+#include <net/ethernet.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <sys/epoll.h>
@@ -20,6 +21,7 @@
 #include "pmd/port_kinds.h"
 #include "tests/pmd/eal_fixture.h"
 #include "tests/pmd/forwarder.h"
+#include "tests/pmd/super_packet.h"
 #include "tests/pmd/test_netns.h"
 #include "tests/pmd/transfer.h"
 
@@ -126,6 +128,7 @@ TEST_F(TapTest, IsTheInterfaceAskedFor) {
   EXPECT_TRUE(ns_->Exec("sh -c 'ip link show eth0 | grep \"mtu 1450\"'"));
   EXPECT_TRUE(ns_->Exec("sh -c 'ip link show eth0 | grep 02:00:00:00:00:05'"));
   EXPECT_TRUE(ns_->Exec("sh -c 'ip -d link show eth0 | grep \"gso_max_size 65400\"'"));
+  EXPECT_TRUE(ns_->Exec("sh -c 'ip -d link show eth0 | grep \"gso_max_segs 44\"'")) << "65507 / 1472";
   EXPECT_TRUE(ns_->Exec("sh -c 'ethtool -k eth0 | grep \"tcp-segmentation-offload: on\"'"));
   EXPECT_FALSE((*port)->link_up()) << "not up yet";
   ASSERT_EQ(Message(SetUpPodInterface(pod_)), "");
@@ -160,6 +163,43 @@ TEST_F(TapTest, PacketsBothWays) {
   EXPECT_EQ(stats.tx_errors, 0u);
   EXPECT_GE(stats.rx_packets, 1u);
   EXPECT_EQ(stats.rx_errors, 0u);
+}
+
+TEST_F(TapTest, SegmentsOfABurstReachThePodAsOnePacket) {
+  OpenAndSetUp();
+  Fd sniffer;
+  ASSERT_EQ(Message(RunInNetns(pod_.netns,
+                               [&]() -> absl::Status {
+                                 sniffer = Fd(socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, htons(ETH_P_IP)));
+                                 return sniffer.valid() ? absl::OkStatus() : ErrnoError(errno, "socket");
+                               })),
+            "");
+  const auto segment = [&](uint32_t sequence, bool corrupt) {
+    SuperPacket p{.sequence = sequence, .payload = Bytes(1000, static_cast<uint8_t>(sequence / 1000))};
+    p.Build();
+    std::copy_n(pod_.mac.bytes.begin(), 6, p.bytes.begin());
+    Put16(p.bytes, p.l4 + 16, 0);
+    const uint16_t sum = NaiveSum(p.bytes, p.l4, p.bytes.size(), PseudoSum(p.bytes, p.l3, 6, 1020));
+    Put16(p.bytes, p.l4 + 16, static_cast<uint16_t>(~sum + (corrupt ? 1 : 0)));
+    return ChainMbufs(p.bytes, p.bytes.size(), 1);
+  };
+  rte_mbuf* mbufs[] = {segment(1000, false), segment(2000, false), segment(3000, false), segment(4000, true)};
+  ASSERT_EQ(port_->TxBurst(1, mbufs, 4), 4);
+  std::vector<Bytes> seen;
+  while (seen.size() < 2 && ReadableSoon(sniffer.get())) {
+    Bytes frame(65536);
+    const ssize_t n = recv(sniffer.get(), frame.data(), frame.size(), 0);
+    ASSERT_GT(n, 0);
+    frame.resize(static_cast<size_t>(n));
+    if (frame[23] == IPPROTO_TCP) seen.push_back(frame);
+  }
+  ASSERT_EQ(seen.size(), 2u);
+  ASSERT_EQ(seen[0].size(), 14u + 40 + 3000);
+  for (size_t i = 0; i < 3000; ++i) ASSERT_EQ(seen[0][54 + i], 1 + i / 1000);
+  EXPECT_EQ(seen[1].size(), 14u + 40 + 1000);
+  EXPECT_EQ(port_->Stats().tx_packets, 4u) << "as the switch handed them over";
+  EXPECT_EQ(port_->Stats().tx_bytes, 4u * 1054);
+  EXPECT_EQ(port_->Stats().tx_errors, 0u);
 }
 
 TEST_F(TapTest, WrongChecksumDoesNotReachThePod) {
