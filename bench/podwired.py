@@ -139,7 +139,7 @@ class Podwired:
     def measure(self, seconds, probe, tsc_hz, watch=()):
         """A window (window.measure); the sums have `sent`, `dropped`, `flow_misses`, `connections_created` and `watch`."""
         keys = ("sent", "dropped", "flow_misses", "connections_created", *watch)
-        thread = find_thread(self.process.pid, r"(lcore|rte|dpdk)-worker-?\d+$")
+        thread = find_thread(self.process.pid, r"pw-worker-\d+$")
         favour(self.process.pid, thread)
 
         def one():
