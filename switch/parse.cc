@@ -340,7 +340,8 @@ DropReason Parser::Quoted(Packet& p, uint32_t offset, uint32_t end) noexcept {
 DropReason Parser::CheckOffload(Packet& p, const Ip& ip, uint32_t outer_l4) noexcept {
   Offload& offload = OffloadOf(*p.mbuf);
   if (offload.gso_size == 0 && !offload.needs_csum()) {
-    offload = {.flags = static_cast<uint8_t>(offload.flags & Offload::kDataValid)};
+    // In a tunnel the port's word is of the outer header.
+    offload = {.flags = static_cast<uint8_t>(p.tunnelled ? 0 : offload.flags & Offload::kDataValid)};
     return DropReason::kNone;
   }
   if (!offload.needs_csum()) return DropReason::kMalformed;

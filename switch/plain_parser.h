@@ -40,7 +40,11 @@ class PlainParser {
     Tunnel tunnel;
     if (underlay_ && ip.header->dst_addr == own_address_.be && !TakeTunnel(data, m->data_len, ip, tunnel))
       return false;
-    return Describe(p, m, in_port, data, ip, tunnel) && Trim(*m, ip.end);
+    if (!Describe(p, m, in_port, data, ip, tunnel) || !Trim(*m, ip.end)) return false;
+    // The port's word on checksums is of the outer header.
+    Offload& offload = OffloadOf(*m);
+    offload = {.flags = static_cast<uint8_t>(p.tunnelled ? 0 : offload.flags & Offload::kDataValid)};
+    return true;
   }
 
  private:
@@ -197,8 +201,6 @@ class PlainParser {
       m.pkt_len = end;
       m.data_len = static_cast<uint16_t>(end);
     }
-    Offload& offload = OffloadOf(m);
-    offload = {.flags = static_cast<uint8_t>(offload.flags & Offload::kDataValid)};
     return true;
   }
 

@@ -75,8 +75,8 @@ struct Way {
   PortId in_port, back_port;
 };
 
-const Way kL3{"l3",        testing::FromPod(), testing::FromPeer(),   kPod,
-              "192.0.2.9", testing::kPodPort,  testing::kUnderlayPort};
+const Way kL3{"l3",         testing::FromPod(), testing::FromPeer(),   kPod,
+              "10.244.3.7", testing::kPodPort,  testing::kUnderlayPort};
 const Way kEncap{"encap",      testing::FromPod(), testing::FromTunnel(), kPod,
                  "10.244.2.7", testing::kPodPort,  testing::kUnderlayPort};
 const Way kDecap{"decap", testing::FromTunnel(),  testing::FromPod(), "10.244.2.7",

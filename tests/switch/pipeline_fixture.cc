@@ -52,8 +52,10 @@ Tables NodeTables(Port* a, Port* b, Port* uplink) {
   }
   t.adjacencies.push_back(ToUnderlay(NextHop::Kind::kVxlan, "192.0.2.9", 1450));
   t.adjacencies.push_back(ToUnderlay(NextHop::Kind::kDirect, "", 1500));
+  t.adjacencies.push_back(ToUnderlay(NextHop::Kind::kDirect, "192.0.2.9", 1500));
   t.fib.Set(*ParsePrefix("10.244.1.0/24"), {.kind = RouteKind::kSubnetLocal, .why = "this node"});
   t.fib.Set(*ParsePrefix("10.244.2.0/24"), {.next_hop = NextHopId(2), .why = "node b by vxlan"});
+  t.fib.Set(*ParsePrefix("10.244.3.0/24"), {.next_hop = NextHopId(4), .why = "node b by host-gw"});
   t.fib.Set(*ParsePrefix("192.0.2.0/24"), {.next_hop = NextHopId(3), .why = "underlay subnet"});
   t.policy = std::make_shared<const CompiledPolicy>(Compile(Model{}, {}));
   return t;

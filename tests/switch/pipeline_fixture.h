@@ -33,8 +33,8 @@ class FakePort : public Port {
 Tables NodeTables(Port* a, Port* b, Port* uplink);
 
 /// One worker on the node of TestTables(), its ports fake: pods 10.244.1.2 and .3, peer node 192.0.2.9
-/// with 10.244.2.0/24 behind VXLAN, the underlay's subnet connected. Packets go in with Receive, frames come
-/// out of the ports.
+/// with 10.244.2.0/24 behind VXLAN and 10.244.3.0/24 without, the underlay's subnet connected. Packets go in
+/// with Receive, frames come out of the ports.
 class PipelineTest : public ::testing::Test {
  protected:
   /// `capacity`: connections, and flows of the worker.

@@ -204,6 +204,25 @@ TEST(PlainPath, WhatTheGeneralParserMustSeeIsNotPlain) {
   EXPECT_FALSE(is_plain(tunnel("192.0.2.9", 1, kPodMac), kUnderlayPort));
 }
 
+// Or a tap would vouch for a checksum that nobody has looked at.
+TEST(PlainPath, AVerdictOnTheOuterChecksumIsNotTheInnerOnes) {
+  const Tables tables = TestTables();
+  const auto vouched_after_parse = [&](const Frame& f, PortId port) {
+    const MbufPtr m = f.Mbuf();
+    OffloadOf(*m) = {.flags = Offload::kDataValid};
+    rte_mbuf* const mbufs[] = {m.get()};
+    Packet p;
+    Parse(tables, mbufs, &port, kSeed, &p);
+    EXPECT_EQ(p.kind, PacketKind::kFlow);
+    return OffloadOf(*m).flags == Offload::kDataValid;
+  };
+  const auto inner = [](Frame f) { return f.Ip4("10.244.2.5", "10.244.1.2"); };
+  EXPECT_TRUE(vouched_after_parse(inner(FromPeer()).Udp(1, 2), kUnderlayPort));
+  EXPECT_FALSE(vouched_after_parse(inner(FromTunnel()).Udp(1, 2), kUnderlayPort));
+  EXPECT_TRUE(vouched_after_parse(inner(FromPeer()).Icmp(8, 0), kUnderlayPort));
+  EXPECT_FALSE(vouched_after_parse(inner(FromTunnel()).Icmp(8, 0), kUnderlayPort));
+}
+
 TEST(AdjacencyCache, IsVoidWhenTablesOrNeighboursChangeAndAfterATime) {
   Tables t;
   t.adjacencies.push_back(HopOf(NextHop::Kind::kDirect));
