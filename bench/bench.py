@@ -19,9 +19,12 @@ from cases import CASES, memory_mb  # noqa: E402
 from machine import Hugepages, Lock, describe  # noqa: E402
 from others import OVS, TESTPMD  # noqa: E402
 from podwired import Api, Podwired  # noqa: E402
+from scenarios import SCENARIOS  # noqa: E402
+from special import Special  # noqa: E402
 from window import Probe  # noqa: E402
 import plan  # noqa: E402
 import report  # noqa: E402
+import special  # noqa: E402
 
 QUICK = (("l3", 1000), ("encap", 1000), ("ct", 1000))
 ALL_FLOWS = (1, 1000, 100_000, 1_000_000)
@@ -47,7 +50,7 @@ class Bench:
         os.environ["TSC_HZ"] = str(self.tsc_hz)
         self.hugepages = Hugepages()
         self.api = Api()
-        self.results, self.problems = {}, []
+        self.results, self.specials, self.problems = {}, {}, []
 
     def close(self):
         self.hugepages.restore()
@@ -62,12 +65,16 @@ class Bench:
         if missing:
             raise RuntimeError(f"{mb} MB of hugepages are needed, and {missing} MB of them cannot be had")
 
+    def start(self, config):
+        """A podwired of that configuration, up but without pods; a context."""
+        self.pages(config["memoryMb"] + 32)  # somebody else may take some meanwhile
+        return Podwired(self.build, self.api, config)
+
     def podwired(self, case, inputs, flows, outputs=(None, None)):
-        """A podwired of the case's configuration, up but without pods."""
+        """One of the case's configuration."""
         sources = [p for p in inputs if p]
         mb = memory_mb(sum(self.captures.packets(p) for p in sources))
-        self.pages(mb)
-        return Podwired(self.build, self.api, case.config(inputs, flows, mb, outputs, self.captures.empty()))
+        return self.start(case.config(inputs, flows, mb, outputs, self.captures.empty()))
 
     def verify(self, case):
         """Sends a small capture a few times and compares what comes out with the plan. Returns whether that is right."""
@@ -145,10 +152,23 @@ class Bench:
                         f"{result['mpps']:.2f} Mpps")
 
 
+    def measure_specials(self, names):
+        runner = Special(self.start, self.captures, self.args.seconds, self.probe, self.tsc_hz)
+        for turn in range(self.args.rounds):
+            for name in names:
+                try:
+                    result = runner.run(name)
+                except RuntimeError as error:
+                    self.problem(f"{name} left out: {error}")
+                    continue
+                self.specials.setdefault(name, []).append(result)
+                say(f"round {turn + 1}/{self.args.rounds} {special.text(name, [result])}")
+
+
 def parse():
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__, epilog="Environment: PODWIRE_BUILD (build), "
                                      "BENCH_PCAPS (a directory that keeps the captures), BENCH_LOCK, BENCH_LOCK_HELD, TSC_HZ.")
-    parser.add_argument("--case", action="append", choices=sorted(CASES), help="only this case; may be repeated")
+    parser.add_argument("--case", action="append", choices=[*CASES, *SCENARIOS], help="only this case; may be repeated")
     parser.add_argument("--flows", action="append", type=int, help="only so many flows; may be repeated")
     parser.add_argument("--rounds", type=int, help="windows of each (default 5; --quick 3)")
     parser.add_argument("--seconds", type=float, help="of clean slices a window has (default 2; --quick 1)")
@@ -165,7 +185,7 @@ def parse():
 def points_of(args):
     if args.quick and not args.case and not args.flows:
         return list(QUICK)
-    cases = args.case or list(CASES)
+    cases = [c for c in args.case or CASES if c in CASES]
     return [(case, flows) for case in cases for flows in args.flows or ((1000,) if args.quick else ALL_FLOWS)]
 
 
@@ -173,9 +193,9 @@ def main():
     args = parse()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda n, _: sys.exit(128 + n))
-    bench = Bench(args)
-    try:
-        with Lock():
+    with Lock():  # from before the hugepages are counted until they are given back
+        bench = Bench(args)
+        try:
             machine = describe(bench.probe, bench.tsc_hz, ROOT)
             say(f"{machine['cpu']}, {machine['cpus']} CPUs, TSC {machine['tsc_ghz']} GHz, kernel {machine['kernel']}, DPDK "
                 f"{machine['dpdk']}, OVS {machine['openvswitch'] or 'not installed'}, podwire {machine['commit']}")
@@ -185,12 +205,19 @@ def main():
                     if not bench.verify(CASES[case]):
                         points = [p for p in points if p[0] != case]
             bench.measure(points)
-        path = report.save(os.path.join(HERE, "results"), machine, vars(args), bench.results, {}, bench.problems)
-    finally:
-        bench.close()
-    print(f"\nTSC cycles a packet, source and sink included: median [least-most] of {args.rounds} windows\n")
-    print(report.table(bench.results))
-    print(f"\nnoise: {report.noise(bench.results)}")
+            if not args.quick or args.case:
+                bench.measure_specials([s for s in SCENARIOS if s in (args.case or SCENARIOS)])
+            path = report.save(os.path.join(HERE, "results"), machine, vars(args), bench.results, bench.specials, bench.problems)
+        finally:
+            bench.close()
+    if bench.results:
+        print(f"\nTSC cycles a packet, source and sink included: median [least-most] of {args.rounds} windows\n")
+        print(report.table(bench.results))
+        print(f"\nnoise: {report.noise(bench.results)}")
+    if bench.specials:
+        print(f"\npodwire alone: median [least-most] of {args.rounds}\n")
+    for name, runs in bench.specials.items():
+        print(special.text(name, runs))
     for problem in dict.fromkeys(bench.problems):
         print(f"note: {problem}")
     print(f"raw values: {os.path.relpath(path)}")

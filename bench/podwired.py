@@ -40,17 +40,20 @@ class Client:
         self.api, self.channel, self.calls = api, channel, {}
 
     def __call__(self, service, method, timeout=60, **fields):
-        """Client("Inspect", "GetStatus") returns the response; the module has the service's name in lower case."""
+        """Client("Inspect", "GetStatus") returns the response, of a streaming call the list of them."""
         key = (service, method)
         if key not in self.calls:
             module = self.api.modules[service.lower()]
             rpc = module.DESCRIPTOR.services_by_name[service].methods_by_name[method]
             request, response = (getattr(module, t.name) for t in (rpc.input_type, rpc.output_type))
-            self.calls[key] = request, self.channel.unary_unary(
+            streams = method.startswith("List")  # so they all do, and no other
+            make = self.channel.unary_stream if streams else self.channel.unary_unary
+            self.calls[key] = request, streams, make(
                 f"/podwire.v1.{service}/{method}", request_serializer=request.SerializeToString,
                 response_deserializer=response.FromString)
-        request, call = self.calls[key]
-        return call(request(**fields), timeout=timeout)
+        request, streams, call = self.calls[key]
+        response = call(request(**fields), timeout=timeout)
+        return list(response) if streams else response
 
 
 class Podwired:
@@ -110,13 +113,17 @@ class Podwired:
     def apply(self, objects):
         self.client("Objects", "Apply", timeout=120, json=[json.dumps(o) for o in objects])
 
-    def attach(self, name, port, mac, addresses):
+    def attach(self, name, port, mac, addresses, namespace="default"):
         self.client("Endpoints", "Attach", key={"container_id": name, "ifname": "eth0"}, network="bench", pod_name=name,
-                    attach="port", port=port, mac=mac, addresses=addresses)
+                    pod_namespace=namespace, attach="port", port=port, mac=mac, addresses=addresses)
 
-    def add_port(self, name, devargs, mac=None):
-        options = {"devargs": devargs, **({"mac": mac} if mac else {})}
-        self.client("Ports", "Add", port={"name": name, "kind": "vdev", "options": options})
+    def received(self):
+        """Packets by port."""
+        return {p.name: p.rx_packets for p in self.client("Ports", "List")}
+
+    def pod_drops(self, name, namespace="default"):
+        """Packets to or from the pod that were dropped."""
+        return sum(r.packets for r in self.client("Inspect", "GetDrops", pod_namespace=namespace, pod_name=name).reasons)
 
     def counters(self):
         response = self.client("Inspect", "GetCounters")

@@ -1,0 +1,99 @@
+"""Runs scenarios.py's scenarios: each returns what there is to say of it as {name: number}."""
+import statistics
+import time
+
+from scenarios import SCENARIOS, collide, one_pods_policy
+
+SETTLE = 2.0  # seconds from the last pod's attachment to the first figure
+
+
+class Special:
+    """One scenario's figures, several rounds of them. `start(config)` is a context with a podwired."""
+
+    def __init__(self, start, captures, seconds, probe, tsc_hz):
+        self.start, self.captures, self.seconds, self.probe, self.tsc_hz = start, captures, seconds, probe, tsc_hz
+
+    def run(self, name):
+        return getattr(self, name)(SCENARIOS[name](self.captures))
+
+    def _running(self, scenario):
+        return self.start(scenario.config(self.captures))
+
+    def _window(self, podwired):
+        return podwired.measure(self.seconds, self.probe, self.tsc_hz)
+
+    def _simple(self, scenario):
+        with self._running(scenario) as podwired:
+            scenario.set_up(podwired)
+            time.sleep(SETTLE)
+            r = self._window(podwired)
+        return {"cycles": r["cycles"], "mpps": r["mpps"], "new_per_second": r["sums"]["connections_created"] / r["seconds"],
+                "new_share": r["sums"]["connections_created"] / r["packets"], "dropped_share": r["sums"]["dropped"] / r["packets"]}
+
+    def cps(self, scenario):
+        return self._simple(scenario)
+
+    def mixed(self, scenario):
+        return self._simple(scenario)
+
+    def collide(self, scenario):
+        colliding, plain = self._simple(scenario), self._simple(collide(self.captures, random_tuples=True))
+        return {"cycles": colliding["cycles"], "random_cycles": plain["cycles"],
+                "throughput_share": plain["cycles"] / colliding["cycles"]}
+
+    def _clean(self, scenario, names):
+        """Packets a second of the ports `names`, what share of them the pod `clean` lost, and cycles a packet of all."""
+        with self._running(scenario) as podwired:
+            scenario.set_up(podwired)
+            time.sleep(SETTLE)
+            lossy = any(p.name == "clean" for p in scenario.pods)
+            before, drops, begin = podwired.received(), podwired.pod_drops("clean") if lossy else 0, time.monotonic()
+            r = self._window(podwired)
+            after, seconds = podwired.received(), time.monotonic() - begin
+            lost = podwired.pod_drops("clean") - drops if lossy else 0
+        packets = {n: after[n] - before[n] for n in after}
+        clean = sum(packets[n] for n in names)
+        return {"pps": clean / seconds, "lost": lost / clean, "share": clean / max(1, sum(packets.values())), "cycles": r["cycles"]}
+
+    def _beside(self, scenario, group, names):
+        quiet, noisy = self._clean(scenario.without(group), names), self._clean(scenario, names)
+        return {"clean_mpps": noisy["pps"] / 1e6, "clean_mpps_alone": quiet["pps"] / 1e6, "cycles": noisy["cycles"],
+                "throughput_share": noisy["pps"] / quiet["pps"], "hostile_share": 1 - noisy["share"], "clean_lost": noisy["lost"]}
+
+    def attack(self, scenario):
+        return self._beside(scenario, "attacker", [p.name for p in scenario.pods if p.group == "clean"])
+
+    def synflood(self, scenario):
+        return self._beside(scenario, "flood", ["clean", "wire"])
+
+    def update(self, scenario):
+        """Packets a second in tenths of a second: without updates, then with one in each."""
+        with self._running(scenario) as podwired:
+            scenario.set_up(podwired)
+            time.sleep(SETTLE)
+            rates, took = {False: [], True: []}, []
+            for updating in (False, True, False, True):
+                end, turn = time.monotonic() + self.seconds, 0
+                while time.monotonic() < end:
+                    c0, t0 = podwired.counters()["received"], time.monotonic()
+                    if updating:
+                        podwired.apply(one_pods_policy(turn := turn + 1))
+                        took.append(time.monotonic() - t0)
+                    time.sleep(max(0, t0 + 0.1 - time.monotonic()))
+                    c1, t1 = podwired.counters()["received"], time.monotonic()
+                    rates[updating].append((c1 - c0) / (t1 - t0))
+        quiet, during = (statistics.mean(rates[u]) for u in (False, True))
+        return {"mpps": during / 1e6, "mpps_alone": quiet / 1e6, "throughput_share": during / quiet,
+                "worst_tenth_share": min(rates[True]) / statistics.median(rates[False]),
+                "worst_tenth_share_alone": min(rates[False]) / statistics.median(rates[False]),
+                "update_ms": statistics.median(took) * 1000}
+
+
+def text(name, runs):
+    """A line of medians with the least and most of each."""
+    words = []
+    for key in runs[0]:
+        values = [r[key] for r in runs]
+        digits = 0 if abs(values[0]) >= 1000 else 1 if abs(values[0]) >= 10 else 3
+        words.append(f"{key}={statistics.median(values):,.{digits}f} [{min(values):,.{digits}f}-{max(values):,.{digits}f}]")
+    return f"{name:9} " + "  ".join(words)
