@@ -2,6 +2,7 @@
 """Measures podwired's packet path beside Open vSwitch with DPDK and dpdk-testpmd on the same packets, and prints a table
 of TSC cycles a packet, source and sink included (docs/benchmark.md)."""
 import argparse
+import atexit
 import os
 import shutil
 import signal
@@ -43,6 +44,7 @@ class Bench:
         self.args = args
         self.build = os.environ.get("PODWIRE_BUILD", os.path.join(ROOT, "build"))
         self.dir = tempfile.mkdtemp(prefix="podwire-bench-files-")
+        atexit.register(shutil.rmtree, self.dir, ignore_errors=True)
         self.captures = Captures(os.environ.get("BENCH_PCAPS", os.path.join(self.dir, "pcaps")))
         self.probe = Probe.build(os.path.join(HERE, "htprobe.c"), os.path.join(self.dir, "htprobe"))
         os.environ["HTPROBE"] = os.path.join(self.dir, "htprobe")
@@ -54,7 +56,6 @@ class Bench:
 
     def close(self):
         self.hugepages.restore()
-        shutil.rmtree(self.dir, ignore_errors=True)
 
     def problem(self, text):
         say(text)

@@ -56,6 +56,19 @@ class Client:
         return list(response) if streams else response
 
 
+def file_prefix(node, state):
+    """Of the files that DPDK keeps for a podwired, which names them by node and state directory."""
+    h = 0xcbf29ce484222325
+    for c in f"{node} {state}".encode():
+        h = (h ^ c) * 0x100000001b3 % 2**64
+    h ^= h >> 33
+    h = h * 0xff51afd7ed558ccd % 2**64
+    h ^= h >> 33
+    mac = bytearray(h.to_bytes(8, "little")[:6])
+    mac[0] = mac[0] & 0xfc | 2
+    return "podwire-" + mac.hex()
+
+
 class Podwired:
     """Starts with `config` (ports, underlay, network and so on), then attaches pods and applies objects."""
 
@@ -108,6 +121,8 @@ class Podwired:
                 self.process.wait()
         if self.client is not None:
             self.client.channel.close()
+        if self.process.returncode != 0:  # else it has removed them itself
+            shutil.rmtree(f"/run/dpdk/{file_prefix('bench', os.path.join(self.dir, 'state'))}", ignore_errors=True)
         shutil.rmtree(self.dir, ignore_errors=True)
 
     def apply(self, objects):

@@ -143,10 +143,13 @@ def share(captures, case, flows, index, count, keep=lambda dst: True, tag=""):
 
 
 def cps(captures):
-    source = plan.ip2int("10.245.1.1")
-    flood = write(captures.path("flood-udp.pcap"), floods(source, FLOOD_PACKETS, 17, 1))
-    return Scenario("cps", [Pod("new", flood, ["10.245.1.1/32"], "new")], policies=stateful_policies(),
-                    connections=8 << 20, timeouts={"udpNew": 1})
+    """Eight pods, each packet a new connection: four times as many tuples as the table has room for, so that one that comes
+    again has long been evicted. (Of one pod, the quota would end it; and no time limit is short enough.)"""
+    pods = []
+    for i in range(1, 9):
+        path = write(captures.path(f"flood-udp-{i}.pcap"), floods(plan.ip2int(f"10.245.1.{i}"), FLOOD_PACKETS // 8, 17, 100 + i))
+        pods.append(Pod(f"new-{i}", path, [f"10.245.1.{i}/32"], "new"))
+    return Scenario("cps", pods, policies=stateful_policies(), connections=FLOOD_PACKETS // 4)
 
 
 def mixed(captures):
