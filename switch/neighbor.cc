@@ -51,7 +51,7 @@ std::string_view Name(NeighborState s) {
 }
 
 NeighborTable::NeighborTable() : slots_(std::make_unique<Slot[]>(kCapacity)) {
-  const absl::MutexLock lock(&mutex_);
+  const std::lock_guard lock(mutex_);
   index_.reserve(kCapacity);
   free_.reserve(kCapacity);
   for (uint16_t i = kCapacity; i > 0; --i) free_.push_back(static_cast<uint16_t>(i - 1));
@@ -81,12 +81,13 @@ NeighborTable::Result NeighborTable::Use(NeighborId id, uint32_t now_ms) noexcep
   return r;
 }
 
-std::optional<uint16_t> NeighborTable::TakeSlot(uint32_t now_ms) {
+std::optional<uint16_t> NeighborTable::TakeSlotLocked(uint32_t now_ms) {
   for (uint16_t tries = 0; free_.empty() && tries < kVictimTries; ++tries) {
     hand_ = static_cast<uint16_t>((hand_ + 1) % kCapacity);
     const Slot& slot = slots_[hand_];
     const bool known = (slot.word.load(std::memory_order_relaxed) & kKnown) != 0;
-    if (!known && ElapsedMs(now_ms, slot.used_ms.load(std::memory_order_relaxed)) >= kVictimMs) Free(hand_);
+    if (!known && ElapsedMs(now_ms, slot.used_ms.load(std::memory_order_relaxed)) >= kVictimMs)
+      FreeLocked(hand_);
   }
   if (free_.empty()) return std::nullopt;
   const uint16_t index = free_.back();
@@ -94,12 +95,12 @@ std::optional<uint16_t> NeighborTable::TakeSlot(uint32_t now_ms) {
   return index;
 }
 
-NeighborId NeighborTable::Find(const IpAddress& address, uint32_t now_ms) {
+NeighborId NeighborTable::FindLocked(const IpAddress& address, uint32_t now_ms) {
   uint16_t index;
   if (const auto it = index_.find(address); it != index_.end()) {
     index = it->second;
   } else {
-    const std::optional<uint16_t> taken = TakeSlot(now_ms);
+    const std::optional<uint16_t> taken = TakeSlotLocked(now_ms);
     if (!taken) return kNoNeighbor;
     index = *taken;
     Slot& slot = slots_[index];
@@ -113,15 +114,15 @@ NeighborId NeighborTable::Find(const IpAddress& address, uint32_t now_ms) {
 }
 
 NeighborId NeighborTable::SlotFor(const IpAddress& address, uint32_t now_ms) noexcept {
-  const absl::MutexLock lock(&mutex_);
-  return Find(address, now_ms);
+  const std::lock_guard lock(mutex_);
+  return FindLocked(address, now_ms);
 }
 
 void NeighborTable::Learn(const IpAddress& address, const MacAddr& mac, uint32_t now_ms, bool add) noexcept {
   {
-    const absl::MutexLock lock(&mutex_);
+    const std::lock_guard lock(mutex_);
     if (!add && !index_.contains(address)) return;
-    const NeighborId id = Find(address, now_ms);
+    const NeighborId id = FindLocked(address, now_ms);
     if (id == kNoNeighbor) return;
     Slot& slot = slots_[id.value() & kIndexMask];
     if ((slot.word.load(std::memory_order_relaxed) & kPermanent) != 0) return;
@@ -133,8 +134,8 @@ void NeighborTable::Learn(const IpAddress& address, const MacAddr& mac, uint32_t
 }
 
 bool NeighborTable::SetPermanent(const IpAddress& address, const MacAddr& mac) noexcept {
-  const absl::MutexLock lock(&mutex_);
-  const NeighborId id = Find(address, 0);
+  const std::lock_guard lock(mutex_);
+  const NeighborId id = FindLocked(address, 0);
   if (id == kNoNeighbor) return false;
   Slot& slot = slots_[id.value() & kIndexMask];
   const uint64_t owner = slot.word.load(std::memory_order_relaxed) >> kOwnerShift;
@@ -145,12 +146,12 @@ bool NeighborTable::SetPermanent(const IpAddress& address, const MacAddr& mac) n
 IpAddress NeighborTable::AddressOf(NeighborId id) const noexcept {
   const uint16_t index = id.value() & kIndexMask;
   if (index >= kCapacity) return {};
-  const absl::MutexLock lock(&mutex_);
+  const std::lock_guard lock(mutex_);
   const uint64_t owner = slots_[index].word.load(std::memory_order_relaxed) >> kOwnerShift;
   return owner == id.value() >> kIndexBits ? slots_[index].address : IpAddress();
 }
 
-void NeighborTable::Free(uint16_t index) {
+void NeighborTable::FreeLocked(uint16_t index) {
   Slot& slot = slots_[index];
   index_.erase(slot.address);
   slot.address = IpAddress();
@@ -161,14 +162,14 @@ void NeighborTable::Free(uint16_t index) {
 }
 
 void NeighborTable::Sweep(uint32_t now_ms) noexcept {
-  const absl::MutexLock lock(&mutex_);
+  const std::lock_guard lock(mutex_);
   for (uint16_t i = 0; i < kCapacity; ++i) {
     Slot& slot = slots_[i];
     if (slot.address.empty() || (slot.word.load(std::memory_order_relaxed) & kPermanent) != 0) continue;
     // A worker's stamp may be a little newer than this thread's clock.
     const auto unused = static_cast<int32_t>(now_ms - slot.used_ms.load(std::memory_order_relaxed));
     if (unused >= static_cast<int32_t>(kUnusedMs)) {
-      Free(i);
+      FreeLocked(i);
       continue;
     }
     // Forgotten for good, so that a wrapped clock cannot make the answer look new again.
@@ -183,7 +184,7 @@ void NeighborTable::Sweep(uint32_t now_ms) noexcept {
 std::vector<NeighborTable::Entry> NeighborTable::Snapshot(uint32_t now_ms) const {
   std::vector<Entry> entries;
   {
-    const absl::MutexLock lock(&mutex_);
+    const std::lock_guard lock(mutex_);
     entries.reserve(index_.size());
     for (const auto& [address, index] : index_) {
       const Slot& slot = slots_[index];

@@ -3,13 +3,12 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string_view>
 #include <vector>
 
-#include <absl/base/thread_annotations.h>
 #include <absl/container/flat_hash_map.h>
-#include <absl/synchronization/mutex.h>
 
 #include "net/address.h"
 #include "net/id.h"
@@ -92,17 +91,17 @@ class NeighborTable {
     IpAddress address;  // under mutex_; empty: free
   };
 
-  /// Finds or adds.
-  NeighborId Find(const IpAddress& address, uint32_t now_ms) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  std::optional<uint16_t> TakeSlot(uint32_t now_ms) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void Free(uint16_t index) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Under mutex_:
+  NeighborId FindLocked(const IpAddress& address, uint32_t now_ms);  // or adds
+  std::optional<uint16_t> TakeSlotLocked(uint32_t now_ms);
+  void FreeLocked(uint16_t index);
 
   std::unique_ptr<Slot[]> slots_;
   std::atomic<uint32_t> changes_{0};
-  mutable absl::Mutex mutex_;
-  absl::flat_hash_map<IpAddress, uint16_t> index_ ABSL_GUARDED_BY(mutex_);
-  std::vector<uint16_t> free_ ABSL_GUARDED_BY(mutex_);
-  uint16_t hand_ ABSL_GUARDED_BY(mutex_) = 0;  // where the search for a victim goes on
+  mutable std::mutex mutex_;
+  absl::flat_hash_map<IpAddress, uint16_t> index_;  // under mutex_
+  std::vector<uint16_t> free_;                      // under mutex_
+  uint16_t hand_ = 0;                               // under mutex_: where the search for a victim goes on
 };
 
 }  // namespace podwire
