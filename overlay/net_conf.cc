@@ -187,14 +187,19 @@ absl::Status ReadBackend(const Json* document, NetConf& conf) {
                            type);
   }
   uint32_t vni = 1;
-  conf.port = conf.backend == BackendType::kUdp ? 8285 : 8472;
+  uint16_t port = 0;  // the default, as Go's zero value
+  bool direct_routing = false;
   RETURN_IF_ERROR(f.Number("VNI", 0xffffff, vni));
-  RETURN_IF_ERROR(f.Number("Port", 65535, conf.port));
+  RETURN_IF_ERROR(f.Number("Port", 65535, port));
   RETURN_IF_ERROR(f.Number("MTU", 65535, conf.mtu));
-  RETURN_IF_ERROR(f.Bool("DirectRouting", conf.direct_routing));
-  conf.vni = Vni{vni};
-  if (conf.port == 0)
-    conf.port = conf.backend == BackendType::kUdp ? 8285 : 8472;  // Go's zero value: the default
+  RETURN_IF_ERROR(f.Bool("DirectRouting", direct_routing));
+  // What the backend does not have is read all the same, so that a wrong type is told, but is not in force.
+  if (conf.backend == BackendType::kVxlan) {
+    conf.vni = Vni{vni};
+    conf.direct_routing = direct_routing;
+  }
+  conf.port = conf.backend == BackendType::kUdp ? 8285 : 8472;
+  if (port != 0 && conf.backend != BackendType::kHostGw) conf.port = port;
   if (conf.mtu != 0 && conf.mtu < 576)
     return InvalidArgument("Backend.MTU: must be at least 576, not {}", conf.mtu);
   for (const char* known : {"GBP", "Learning"}) {

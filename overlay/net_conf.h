@@ -31,9 +31,9 @@ struct NetConf {
   std::optional<SubnetLayout> v4;  ///< Network, SubnetLen, SubnetMin, SubnetMax
   std::optional<SubnetLayout> v6;  ///< IPv6Network...; only with EnableIPv6
   BackendType backend = BackendType::kUdp;
-  Vni vni{1};
-  uint16_t port = 8472;                   ///< UDP destination of tunnel packets, host order
-  bool direct_routing = false;            ///< vxlan only
+  Vni vni{1};                             ///< vxlan only, else the default
+  uint16_t port = 8472;                   ///< UDP destination of tunnel packets, host order; not host-gw
+  bool direct_routing = false;            ///< vxlan only, else false
   uint16_t mtu = 0;                       ///< Backend.MTU; 0: from the underlay
   std::vector<std::string> unknown_keys;  ///< ignored, as flannel's reader does
 

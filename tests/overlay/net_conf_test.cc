@@ -94,6 +94,23 @@ TEST(NetConf, KeysMatchWhateverTheirCase) {
   EXPECT_EQ(conf.port, 4789);
 }
 
+TEST(NetConf, WhatTheBackendDoesNotHaveIsNotInForce) {
+  // Found by the fuzzer: "Type" misspelt, so udp, which has no DirectRouting.
+  const NetConf udp =
+      Good(R"({"Network": "10.0.0.0/16", "Backend": {"T(pe": "vxlan", "VNI": 7, "Directrouting": true}})");
+  EXPECT_EQ(udp.backend, BackendType::kUdp);
+  EXPECT_EQ(udp.vni, Vni{1});
+  EXPECT_FALSE(udp.direct_routing);
+  EXPECT_EQ(udp.port, 8285);
+  const NetConf host_gw = Good(
+      R"({"Network": "10.0.0.0/16", "Backend": {"Type": "host-gw", "VNI": 7, "Port": 9, "DirectRouting": true}})");
+  EXPECT_EQ(host_gw.vni, Vni{1});
+  EXPECT_FALSE(host_gw.direct_routing);
+  EXPECT_EQ(host_gw.port, 8472);
+  EXPECT_THAT(ErrorOf(R"({"Network": "10.0.0.0/16", "Backend": {"Type": "udp", "DirectRouting": 1}})"),
+              HasSubstr("Backend.DirectRouting"));
+}
+
 TEST(NetConf, UnknownKeysAreToldNotRefused) {
   const NetConf conf =
       Good(R"({"Network": "10.0.0.0/16", "Foo": 1, "Backend": {"Type": "host-gw", "Bar": 2}})");
@@ -136,6 +153,8 @@ TEST(NetConf, PrintedAndReadAgainItIsTheSame) {
       const char* text :
       {R"({"Network": "10.244.0.0/16", "Backend": {"Type": "vxlan", "VNI": 9, "DirectRouting": true, "MTU": 1400}})",
        R"({"Network": "10.0.0.0/20", "SubnetMin": "10.0.4.0", "Backend": {"Type": "host-gw"}})",
+       R"({"Network": "10.0.0.0/20", "Backend": {"VNI": 7, "DirectRouting": true, "Port": 9}})",
+       R"({"Network": "10.0.0.0/20", "Backend": {"Type": "host-gw", "VNI": 7, "DirectRouting": true, "Port": 9}})",
        R"({"Network": "10.0.0.0/20", "EnableIPv6": true, "IPv6Network": "fd44::/48"})",
        R"({"EnableIPv4": false, "EnableIPv6": true, "IPv6Network": "fd44::/48"})"}) {
     EXPECT_EQ(Good(text), Good(ToString(Good(text)))) << text;
