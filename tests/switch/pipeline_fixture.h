@@ -28,10 +28,6 @@ class FakePort : public Port {
   size_t room = SIZE_MAX;
 };
 
-/// TestTables() with these ports (pods a and b, the underlay), next hops to the pods and a peer, and no
-/// policies.
-Tables NodeTables(Port* a, Port* b, Port* uplink);
-
 /// One worker on the node of TestTables(), its ports fake: pods 10.244.1.2 and .3, peer node 192.0.2.9
 /// with 10.244.2.0/24 behind VXLAN and 10.244.3.0/24 without, the underlay's subnet connected. Packets go in
 /// with Receive, frames come out of the ports.

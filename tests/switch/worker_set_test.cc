@@ -12,6 +12,7 @@
 #include "net/status.h"
 #include "pmd/offload.h"
 #include "switch/switch.h"
+#include "tests/switch/node_tables.h"
 #include "tests/switch/pipeline_fixture.h"
 
 namespace podwire::testing {

@@ -1,0 +1,18 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "tests/switch/test_tables.h"
+
+namespace podwire::testing {
+
+/// TestTables() with ports (pods a and b, uplink), routes and no policy: 10.244.2.0/24 behind VXLAN at
+/// 192.0.2.9, 10.244.3.0/24 there without, the underlay's subnet connected.
+Tables NodeTables(Port* a, Port* b, Port* uplink);
+
+/// `t` with these policies (JSON documents of the default namespace; pods a and b are labelled app=a, app=b)
+/// instead of its own.
+Tables WithPolicies(Tables t, const std::vector<std::string>& policies);
+
+}  // namespace podwire::testing
