@@ -2,19 +2,13 @@
 
 #include <gtest/gtest.h>
 
+#include "documents.h"
 #include "fake_port.h"
 #include "net/status.h"
 #include "switch/decide.h"
 
 namespace podwire {
 namespace {
-
-ParsedObject One(const std::string& json) {
-  const std::vector<std::string> documents{json};
-  ParsedObjects parsed = ParseObjects(documents, "default");
-  EXPECT_TRUE(parsed.problems.empty()) << (parsed.problems.empty() ? "" : ToString(parsed.problems[0]));
-  return parsed.objects.at(0);
-}
 
 std::string NodeJson(const std::string& name, const std::string& cidr, const std::string& ip,
                      const std::string& mac) {

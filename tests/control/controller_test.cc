@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include "documents.h"
 #include "fake_port.h"
 #include "net/status.h"
 #include "temp_dir.h"
@@ -11,16 +12,10 @@
 namespace podwire {
 namespace {
 
-constexpr const char* kNamespace = R"({"apiVersion":"v1","kind":"Namespace","metadata":{"name":"dev"}})";
 constexpr const char* kPolicy = R"({"apiVersion":"networking.k8s.io/v1","kind":"NetworkPolicy",
     "metadata":{"name":"p","namespace":"dev"},"spec":{"podSelector":{}}})";
 constexpr const char* kBadPolicy = R"({"apiVersion":"networking.k8s.io/v1","kind":"NetworkPolicy",
     "metadata":{"name":"bad","namespace":"dev"},"spec":{"podSelector":{},"ingress":[{"from":[{"ipBlock":{"cidr":"x"}}]}]}})";
-
-std::string NodeJson(const std::string& name, const std::string& cidr) {
-  return R"({"apiVersion":"v1","kind":"Node","metadata":{"name":")" + name + R"("},"spec":{"podCIDR":")" +
-         cidr + R"("}})";
-}
 
 class ControllerTest : public testing::Test {
  protected:

@@ -3,27 +3,16 @@
 #include <gtest/gtest.h>
 
 #include "control/node_subnets.h"
+#include "documents.h"
 #include "net/status.h"
 
 namespace podwire {
 namespace {
 
-std::string NodeJson(const std::string& name, const std::string& cidr) {
-  const std::string spec = cidr.empty() ? "{}" : R"({"podCIDR":")" + cidr + R"("})";
-  return R"({"apiVersion":"v1","kind":"Node","metadata":{"name":")" + name + R"("},"spec":)" + spec + "}";
-}
-
 std::string PodJson(const std::string& name, const std::string& node, const std::string& ip) {
   return R"({"apiVersion":"v1","kind":"Pod","metadata":{"name":")" + name +
          R"(","namespace":"dev","labels":{"app":"web"}},"spec":{"nodeName":")" + node +
          R"("},"status":{"podIP":")" + ip + R"("}})";
-}
-
-ParsedObject One(const std::string& json) {
-  const std::vector<std::string> documents{json};
-  ParsedObjects parsed = ParseObjects(documents, "default");
-  EXPECT_TRUE(parsed.problems.empty()) << (parsed.problems.empty() ? "" : ToString(parsed.problems[0]));
-  return parsed.objects.at(0);
 }
 
 LiveAttachment Attached(const std::string& container, const std::string& pod, const std::string& address) {

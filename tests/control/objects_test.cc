@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
+#include "documents.h"
 #include "net/status.h"
 
 namespace podwire {
@@ -19,8 +20,6 @@ std::string Problem(const std::string& document) {
   const ParsedObjects p = Parse({document});
   return p.problems.empty() ? "none" : ToString(p.problems[0]);
 }
-
-constexpr const char* kNamespace = R"({"apiVersion":"v1","kind":"Namespace","metadata":{"name":"dev"}})";
 
 TEST(ObjectsTest, OpensListsAndFillsInTheNamespace) {
   const auto p =

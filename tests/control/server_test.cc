@@ -11,6 +11,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "documents.h"
 #include "endpoints.grpc.pb.h"
 #include "flows.grpc.pb.h"
 #include "inspect.grpc.pb.h"
@@ -24,7 +25,6 @@
 namespace podwire {
 namespace {
 
-constexpr const char* kNamespace = R"({"apiVersion":"v1","kind":"Namespace","metadata":{"name":"dev"}})";
 constexpr const char* kPod = R"({"apiVersion":"v1","kind":"Pod","metadata":{"name":"far","namespace":"dev"},
     "spec":{"nodeName":"node-b"},"status":{"podIP":"10.244.2.7"}})";
 
