@@ -106,11 +106,13 @@ std::string ToString(const IpAddress& a) {
 
 std::string ToString(Ipv4 a) { return ToString(IpAddress(a)); }
 std::string ToString(const IpPrefix& p) { return fmt::format("{}/{}", ToString(p.address), p.length); }
-std::string ToString(const InterfaceAddress& a) { return fmt::format("{}/{}", ToString(a.address), a.length); }
+std::string ToString(const InterfaceAddress& a) {
+  return fmt::format("{}/{}", ToString(a.address), a.length);
+}
 
 std::string ToString(const MacAddr& m) {
-  return fmt::format("{:02x}:{:02x}:{:02x}:{:02x}:{:02x}:{:02x}", m.bytes[0], m.bytes[1], m.bytes[2], m.bytes[3],
-                     m.bytes[4], m.bytes[5]);
+  return fmt::format("{:02x}:{:02x}:{:02x}:{:02x}:{:02x}:{:02x}", m.bytes[0], m.bytes[1], m.bytes[2],
+                     m.bytes[3], m.bytes[4], m.bytes[5]);
 }
 
 IpAddress Offset(const IpAddress& a, uint64_t offset) {

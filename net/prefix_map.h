@@ -13,8 +13,8 @@
 namespace podwire {
 
 /// Longest-prefix match for either family. One hash table for each prefix length in use, longest first: a
-/// look-up costs a probe for each length in use (at most 33 or 129, usually two or three), however many prefixes.
-/// Built by one thread; look-ups are const and safe from any.
+/// look-up costs a probe for each length in use (at most 33 or 129, usually two or three), however many
+/// prefixes. Built by one thread; look-ups are const and safe from any.
 template <class V>
 class PrefixMap {
  public:

@@ -17,7 +17,8 @@ inline absl::Status Annotate(const absl::Status& s, const std::string& context) 
   return s.ok() ? s : absl::Status(s.code(), context + ": " + Message(s));
 }
 
-/// absl::Status of one of absl's codes with an fmt-formatted message: Error(absl::StatusCode::kNotFound, "pod {}", name).
+/// absl::Status of one of absl's codes with an fmt-formatted message: Error(absl::StatusCode::kNotFound, "pod
+/// {}", name).
 template <class... Args>
 absl::Status Error(absl::StatusCode code, fmt::format_string<Args...> format, Args&&... args) {
   return {code, fmt::format(format, std::forward<Args>(args)...)};
@@ -38,8 +39,8 @@ absl::Status ErrnoError(int error, fmt::format_string<Args...> format, Args&&...
 #define PODWIRE_CONCAT(a, b) PODWIRE_CONCAT_(a, b)
 
 /// Returns the status from the enclosing function when it is not OK.
-#define RETURN_IF_ERROR(expr)                                \
-  do {                                                       \
+#define RETURN_IF_ERROR(expr)                                         \
+  do {                                                                \
     if (absl::Status status_ = (expr); !status_.ok()) return status_; \
   } while (false)
 

@@ -54,7 +54,8 @@ std::string InterfaceAlias(const std::string& port);
 /// something else has its name now: that stays.
 absl::Status RemoveInterface(const std::string& netns, const std::string& ifname, const std::string& port);
 
-/// InvalidArgument unless the kernel takes `name` for an interface (1-15 bytes, no '/', ':', '%' or white space).
+/// InvalidArgument unless the kernel takes `name` for an interface (1-15 bytes, no '/', ':', '%' or white
+/// space).
 absl::Status CheckInterfaceName(const std::string& name);
 
 }  // namespace podwire

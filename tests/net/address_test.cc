@@ -21,13 +21,15 @@ TEST(Address, PrefixMasksHostBits) {
   EXPECT_TRUE(ParsePrefix("0.0.0.0/0")->Contains(*ParseIp("1.2.3.4")));
   EXPECT_FALSE(ParsePrefix("0.0.0.0/0")->Contains(*ParseIp("::1")));
   EXPECT_TRUE(ParsePrefix("fd00::/9")->Contains(*ParseIp("fd7f::1")));
-  for (const char* bad : {"10.0.0.0", "10.0.0.0/33", "10.0.0.0/-1", "10.0.0.0/", "10.0.0.0/08", "::/129", "/8"}) {
+  for (const char* bad :
+       {"10.0.0.0", "10.0.0.0/33", "10.0.0.0/-1", "10.0.0.0/", "10.0.0.0/08", "::/129", "/8"}) {
     EXPECT_FALSE(ParsePrefix(bad).ok()) << bad;
   }
 }
 
 TEST(Address, OverlapIsSymmetric) {
-  const auto wide = *ParsePrefix("10.0.0.0/8"), narrow = *ParsePrefix("10.1.0.0/16"), other = *ParsePrefix("11.0.0.0/8");
+  const auto wide = *ParsePrefix("10.0.0.0/8"), narrow = *ParsePrefix("10.1.0.0/16"),
+             other = *ParsePrefix("11.0.0.0/8");
   EXPECT_TRUE(wide.Overlaps(narrow));
   EXPECT_TRUE(narrow.Overlaps(wide));
   EXPECT_FALSE(narrow.Overlaps(other));
@@ -40,7 +42,8 @@ TEST(Address, OffsetCarries) {
 
 TEST(Mac, ParsesPrintsDerives) {
   EXPECT_EQ(ToString(*ParseMac("02:0A:00:00:00:ff")), "02:0a:00:00:00:ff");
-  for (const char* bad : {"", "02:0a:00:00:00", "02:0a:00:00:00:fg", "02-0a-00-00-00-ff", "02:0a:00:00:00:ff:00"}) {
+  for (const char* bad :
+       {"", "02:0a:00:00:00", "02:0a:00:00:00:fg", "02-0a-00-00-00-ff", "02:0a:00:00:00:ff:00"}) {
     EXPECT_FALSE(ParseMac(bad).ok()) << bad;
   }
   EXPECT_EQ(DeriveMac("node-a"), DeriveMac("node-a"));

@@ -170,7 +170,8 @@ TEST(BurstCoalescer, WhatTheReceiverCouldTellApartStaysApart) {
 
 TEST(BurstCoalescer, WithoutDfTheIdsMustCountUp) {
   const auto run = [](uint16_t id) {
-    return Coalesce(Stream({{.id = 65535, .df = false}, {.sequence = 1100, .id = id, .df = false}})).sizes.size();
+    return Coalesce(Stream({{.id = 65535, .df = false}, {.sequence = 1100, .id = id, .df = false}}))
+        .sizes.size();
   };
   EXPECT_EQ(run(0), 1u);
   EXPECT_EQ(run(1), 2u);
@@ -180,8 +181,9 @@ TEST(BurstCoalescer, WithoutDfTheIdsMustCountUp) {
 TEST(BurstCoalescer, PshAndAShortSegmentEndAPacket) {
   EXPECT_EQ(Coalesce(Stream({{.flags = kAck | kPsh}, {.sequence = 1100}, {.sequence = 1200}})).sizes,
             (std::vector<size_t>{1, 2}));
-  EXPECT_EQ(Coalesce(Stream({{}, {.sequence = 1100, .payload = 9}, {.sequence = 1109}, {.sequence = 1209}})).sizes,
-            (std::vector<size_t>{2, 2}));
+  EXPECT_EQ(
+      Coalesce(Stream({{}, {.sequence = 1100, .payload = 9}, {.sequence = 1109}, {.sequence = 1209}})).sizes,
+      (std::vector<size_t>{2, 2}));
 }
 
 TEST(BurstCoalescer, ACorruptSegmentGoesAsItCame) {

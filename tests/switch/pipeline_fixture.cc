@@ -16,7 +16,8 @@ uint16_t FakePort::TxBurst(uint16_t, rte_mbuf** mbufs, uint16_t n) noexcept {
 PipelineTest::PipelineTest(uint32_t capacity) {
   shared.pools = &EalEnvironment::Pools();
   shared.hash_seed = 12345;
-  shared.connections = std::move(ConnTable<FlowKey4>::Create({.capacity = capacity}, shared.qsbr.get()).value());
+  shared.connections =
+      std::move(ConnTable<FlowKey4>::Create({.capacity = capacity}, shared.qsbr.get()).value());
   worker = std::make_unique<WorkerContext>(shared, 0, capacity);
   shared.qsbr.Register(0);
   Publish(NodeTables(&pod_a, &pod_b, &uplink));
