@@ -243,6 +243,7 @@ absl::StatusOr<Config> ParseConfig(std::string_view text) {
   r.Number("memoryMb", c.memory_mb, 64, 1 << 20);
   r.Choice("hugepages", c.hugepages, {"auto", "on", "off"});
   r.Number("connections", c.connections, 1024, 1 << 26);
+  r.Number("embryonicConnections", c.embryonic_connections, 64, c.connections);
   if (const json* timeouts = r.Get("timeouts")) r.Fail(ReadTimeouts(*timeouts, c.timeouts));
   if (const json* ports = r.Array("ports", "an array of ports")) r.Fail(ReadPorts(*ports, c));
   if (const json* underlay = r.Get("underlay"); underlay != nullptr && r.ok())

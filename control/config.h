@@ -60,6 +60,7 @@ struct Config {
   uint32_t memory_mb = 512;
   std::string hugepages = "auto";  ///< auto, on, off
   uint32_t connections = 262144;
+  uint32_t embryonic_connections = 0;  ///< 0: a quarter of `connections`
   Timeouts timeouts;
   std::vector<PortConfig> ports;
   std::optional<UnderlayConfig> underlay;

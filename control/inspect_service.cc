@@ -121,6 +121,9 @@ class InspectService final : public v1::Inspect::Service {
     d_.controller.Read([&](const ControlState& s) { FillNetwork(s, *tables, d_.controller.config(), *out); });
     out->set_connections(d_.sw.connections());
     out->set_connection_capacity(d_.sw.connection_capacity());
+    out->set_embryonic_connections(d_.sw.embryonic_connections());
+    out->set_embryonic_budget(d_.sw.embryonic_budget());
+    out->set_connections_evicted(d_.sw.connections_evicted());
     out->set_connection_bytes(Switch::kConnectionBytes);
     out->set_generation(tables->generation);
     for (v1::WorkerStatus& w : WorkerStatuses(d_.sw)) {
@@ -165,6 +168,10 @@ class InspectService final : public v1::Inspect::Service {
     for (size_t i = 0; i < kCounterCount; ++i) {
       Add(*out, std::string(kCounterInfo[i].name), totals.counters[i], kCounterInfo[i].help);
     }
+    Add(*out, "connections_embryonic", d_.sw.embryonic_connections(),
+        "connections that nobody has answered yet, now");
+    Add(*out, "connections_evicted", d_.sw.connections_evicted(),
+        "connections forgotten before their time to make room");
     for (size_t i = 1; i < kDropReasonCount; ++i) {
       Add(*out, fmt::format("drop_{}", kDropReasonInfo[i].name), totals.drops[i], kDropReasonInfo[i].help);
     }

@@ -69,6 +69,7 @@ uint16_t MaxWorkers(const Config& c, unsigned cpus) {
 SwitchOptions SwitchOptionsOf(const Config& c, unsigned cpus, MbufPools* pools) {
   SwitchOptions o{.max_workers = MaxWorkers(c, cpus),
                   .max_connections = c.connections,
+                  .max_embryonic = c.embryonic_connections,
                   .timeouts = c.timeouts,
                   .pools = pools};
   if (c.underlay) o.neighbors = c.underlay->neighbors;

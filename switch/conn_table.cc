@@ -14,42 +14,28 @@ namespace {
 constexpr uint32_t kMaxCapacity = 1u << 28;
 constexpr uint32_t kMaxShards = 64;
 constexpr uint32_t kEntriesPerShard = 1024;  // below, a shard's share of the connections varies too much
+constexpr uint32_t kMinRing = 8;
 constexpr uint32_t kMaxReserve = 256;  // several bursts of connections, for as long as grace periods take
-constexpr uint32_t kEvictionSample = 16;
 
 bool InUse(uint32_t serial) { return (serial & 1) != 0; }
-
-// Not yet, or no longer, a conversation of two: may go to make room.
-bool Evictable(ConnState s) {
-  switch (s) {
-    case ConnState::kNone:
-    case ConnState::kSynSent:
-    case ConnState::kSynRecv:
-    case ConnState::kLastAck:
-    case ConnState::kTimeWait:
-    case ConnState::kClose:
-    case ConnState::kNew:
-      return true;
-    case ConnState::kEstablished:
-    case ConnState::kFinWait:
-    case ConnState::kCloseWait:
-    case ConnState::kReply:
-      return false;
-  }
-  return false;
-}
 
 template <class Key>
 bool Expired(const Connection<Key>& c, uint32_t now_ms, const Timeouts& t) {
   const uint32_t idle = ElapsedMs(now_ms, c.last_seen_ms.load(std::memory_order_relaxed));
-  return idle >
-         IdleLimitMs(t, c.proto.load(std::memory_order_relaxed), c.state.load(std::memory_order_relaxed));
+  return idle > IdleLimitMs(t, c.proto.load(std::memory_order_relaxed),
+                            c.state.load(std::memory_order_relaxed),
+                            c.embryonic.load(std::memory_order_relaxed));
 }
 
 template <class Key>
 Key WithoutPort(Key key) {
   key.in_port = PortId{};
   return key;
+}
+
+// What was configured, or a quarter of `whole`.
+uint32_t OrQuarter(uint32_t configured, uint32_t whole) {
+  return configured != 0 ? configured : std::max(whole / 4, 1u);
 }
 
 // A shard's share, and four standard deviations of it when hashes decide which shard a connection is in.
@@ -84,12 +70,16 @@ ConnTable<Key>::ConnTable(const ConnTableOptions& options, uint32_t shards, uint
       reserve_(std::clamp(rows / 8, 1u, kMaxReserve)),
       head_mask_(std::bit_ceil(options.capacity) - 1),
       max_endpoints_(options.max_endpoints),
-      quota_(options.endpoint_quota != 0 ? options.endpoint_quota : std::max(options.capacity / 4, 1u)),
+      quota_(OrQuarter(options.endpoint_quota, options.capacity)),
+      embryonic_quota_(OrQuarter(options.endpoint_embryonic, OrQuarter(options.embryonic, options.capacity))),
+      budget_(std::min(RowsFor(OrQuarter(options.embryonic, options.capacity), shards), rows)),
+      ring_size_(std::max(2 * budget_, kMinRing)),
       qsbr_(qsbr),
       shards_(std::make_unique<Shard[]>(shards)),
       pool_((size_t{rows} + 1) * shards),
       heads_(size_t{head_mask_} + 1),
-      charged_(options.max_endpoints) {}
+      charged_(options.max_endpoints),
+      ring_(size_t{ring_size_} * shards) {}
 
 template <class Key>
 auto ConnTable<Key>::Find(const Key& key, uint32_t hash) const noexcept -> Found {
@@ -150,7 +140,19 @@ size_t ConnTable<Key>::size() const noexcept {
 
 template <class Key>
 uint32_t ConnTable<Key>::charged(EndpointId id) const noexcept {
-  return id.value() < max_endpoints_ ? charged_[id.value()].load(std::memory_order_relaxed) : 0;
+  return id.value() < max_endpoints_ ? charged_[id.value()].all.load(std::memory_order_relaxed) : 0;
+}
+
+template <class Key>
+uint32_t ConnTable<Key>::charged_embryonic(EndpointId id) const noexcept {
+  return id.value() < max_endpoints_ ? charged_[id.value()].embryonic.load(std::memory_order_relaxed) : 0;
+}
+
+template <class Key>
+size_t ConnTable<Key>::embryonic() const noexcept {
+  size_t n = 0;
+  for (uint32_t s = 0; s < shard_count_; ++s) n += shards_[s].embryonic.load(std::memory_order_relaxed);
+  return n;
 }
 
 template <class Key>
@@ -174,7 +176,7 @@ uint32_t ConnTable<Key>::Allocate(Shard& shard, uint32_t hash, uint32_t now_ms) 
   if (shard.free.count < reserve_) Reclaim(shard);
   const uint32_t coming = shard.free.count + shard.retired.count + shard.waiting.count + (rows_ - fresh);
   const uint32_t shard_index = hash & (shard_count_ - 1);
-  if (coming < reserve_) EvictOne(shard, shard_index, now_ms);
+  if (coming < reserve_) MakeRoom(shard, shard_index, now_ms);
   if (shard.free.count > 0) return PopFree(shard);
   if (fresh == rows_) return 0;
   const uint32_t index = (fresh + 1) * shard_count_ + shard_index;
@@ -239,31 +241,6 @@ bool ConnTable<Key>::GracePassed(uint64_t token) noexcept {
   return true;
 }
 
-// A random sample: connections of a kind lie together, and a run of established ones must not hide the
-// others.
-template <class Key>
-void ConnTable<Key>::EvictOne(Shard& shard, uint32_t shard_index, uint32_t now_ms) noexcept {
-  const uint32_t rows = shard.fresh.load(std::memory_order_relaxed);
-  uint32_t victim = 0, longest = 0;
-  for (uint32_t n = std::min(kEvictionSample, rows); n > 0; --n) {
-    shard.random = shard.random * 1664525 + 1013904223;
-    const auto row = static_cast<uint32_t>(uint64_t{shard.random} * rows >> 32) + 1;
-    const uint32_t i = row * shard_count_ + shard_index;
-    const Conn& c = pool_[i];
-    if (!InUse(c.serial.load(std::memory_order_relaxed)) ||
-        !Evictable(c.state.load(std::memory_order_relaxed))) {
-      continue;
-    }
-    const uint32_t idle = ElapsedMs(now_ms, c.last_seen_ms.load(std::memory_order_relaxed));
-    if (victim != 0 && idle <= longest) continue;
-    victim = i;
-    longest = idle;
-  }
-  if (victim == 0) return;
-  Unlink(shard, victim);
-  evicted_.fetch_add(1, std::memory_order_relaxed);
-}
-
 // Field by field: others may look at the serial of what was here before.
 template <class Key>
 void ConnTable<Key>::Reset(Conn& c, const Key& key, uint32_t hash, uint32_t now_ms) noexcept {
@@ -272,6 +249,7 @@ void ConnTable<Key>::Reset(Conn& c, const Key& key, uint32_t hash, uint32_t now_
   c.hash = hash;
   c.state.store(ConnState::kNone, std::memory_order_relaxed);
   c.denied.store(DropReason::kNone, std::memory_order_relaxed);
+  c.embryonic.store(true, std::memory_order_relaxed);
   c.proto.store(key.proto, std::memory_order_relaxed);
   c.src_version.store(0, std::memory_order_relaxed);
   c.dst_version.store(0, std::memory_order_relaxed);
@@ -303,21 +281,10 @@ void ConnTable<Key>::Unlink(Shard& shard, uint32_t index) noexcept {
     link = &pool_[i].next;
   }
   link->store(c.next.load(std::memory_order_relaxed), std::memory_order_release);
-  if (c.charged != kNoEndpoint) charged_[c.charged.value()].fetch_sub(1, std::memory_order_relaxed);
+  LeaveBudget(shard, c);
+  if (c.charged != kNoEndpoint) charged_[c.charged.value()].all.fetch_sub(1, std::memory_order_relaxed);
   shard.used.store(shard.used.load(std::memory_order_relaxed) - 1, std::memory_order_relaxed);
   Append(shard.retired, index);
-}
-
-// False: the endpoint has its quota. The one that began the connection pays, if it is of this node.
-template <class Key>
-bool ConnTable<Key>::Charge(Conn& c) noexcept {
-  const EndpointId payer = c.src_endpoint != kNoEndpoint ? c.src_endpoint : c.dst_endpoint;
-  c.charged = payer.value() < max_endpoints_ ? payer : kNoEndpoint;
-  if (c.charged == kNoEndpoint) return true;
-  std::atomic<uint32_t>& count = charged_[c.charged.value()];
-  if (count.fetch_add(1, std::memory_order_relaxed) < quota_) return true;
-  count.fetch_sub(1, std::memory_order_relaxed);
-  return false;
 }
 
 template <class Key>
@@ -333,6 +300,7 @@ bool ConnTable<Key>::Snapshot(uint32_t index, ConnectionSnapshot<Key>& out) cons
   out.last_seen_ms = c.last_seen_ms.load(std::memory_order_relaxed);
   out.state = c.state.load(std::memory_order_relaxed);
   out.denied = c.denied.load(std::memory_order_relaxed);
+  out.embryonic = c.embryonic.load(std::memory_order_relaxed);
   out.src_version = c.src_version.load(std::memory_order_relaxed);
   out.dst_version = c.dst_version.load(std::memory_order_relaxed);
   out.src_endpoint = c.src_endpoint;

@@ -21,7 +21,10 @@ struct ConnTableOptions {
   uint32_t capacity = 262144;     ///< connections at once, 1 to 2^28
   uint32_t max_endpoints = 4096;  ///< endpoint slots with a quota; those of higher ids are not limited
   uint32_t endpoint_quota =
-      0;  ///< connections one endpoint may have; 0: a quarter of the capacity, at least 1
+      0;                   ///< connections one endpoint may have; 0: a quarter of the capacity, at least 1
+  uint32_t embryonic = 0;  ///< unanswered connections at once; 0: a quarter of the capacity, at least 1
+  uint32_t endpoint_embryonic =
+      0;  ///< unanswered connections one endpoint may have; 0: a quarter of `embryonic`, at least 1
 };
 
 /// The connections, shared by all workers and indexed by their tuple, the same for both directions.
@@ -35,6 +38,11 @@ struct ConnTableOptions {
 /// Full means that the shard is. Shards have some room to spare, so `capacity` connections fit but for a
 /// skewed hash. Before a shard is full, embryonic and closing connections go (longest idle of a sample
 /// first), never established ones: those end by their time limits alone, in Sweep.
+///
+/// A connection is embryonic until Confirm. Embryonic ones have a budget of their own, split over the shards,
+/// and a quota an endpoint; when one is used up, an older embryonic connection gives way to the new one: for
+/// the budget one of the endpoint that has most of them, for a quota one of the same endpoint. So a flood
+/// displaces itself, and costs the same few steps a packet whether there is room or not.
 template <class Key>
 class ConnTable {
  public:
@@ -66,8 +74,8 @@ class ConnTable {
   /// Adds a connection whose original direction is `key`, unless it is there in either direction.
   /// `fill(Conn&)` sets state, decision and translation of an entry with the defaults, under the shard's
   /// lock, before others see it; it is called at most once. The connection counts against the quota of its
-  /// src_endpoint, else its dst_endpoint, as fill has set them, until it is removed. Reasons:
-  /// kConnectionTableFull, kConnectionQuota.
+  /// src_endpoint, else its dst_endpoint, as fill has set them, until it is removed. It is embryonic, unless
+  /// fill says that it is not. Reasons: kConnectionTableFull, kConnectionQuota.
   template <class Fill>
   Inserted Insert(const Key& key, uint32_t hash, uint32_t now_ms, Fill&& fill) noexcept {
     Shard& shard = ShardOf(hash);
@@ -79,9 +87,9 @@ class ConnTable {
     Conn& c = pool_[index];
     Reset(c, key, hash, now_ms);
     fill(c);
-    if (!Charge(c)) {
+    if (const DropReason refused = Charge(shard, index, now_ms); refused != DropReason::kNone) {
       PushFree(shard, index);
-      return {.reason = DropReason::kConnectionQuota};
+      return {.reason = refused};
     }
     return {index, Link(shard, index), false, false, DropReason::kNone};
   }
@@ -98,6 +106,13 @@ class ConnTable {
     if (pool_[index].serial.load(std::memory_order_relaxed) != serial) return false;
     fn(pool_[index]);
     return true;
+  }
+
+  /// The connection has been answered: it no longer counts as embryonic. No lock; many may say so, also while
+  /// another thread removes it. The entry is one that the caller has found since its last quiescent state.
+  void Confirm(uint32_t index) noexcept {
+    Conn& c = pool_[index];
+    if (c.embryonic.load(std::memory_order_relaxed)) LeaveBudget(ShardAt(index), c);
   }
 
   /// False if the connection was gone already. Any thread.
@@ -138,8 +153,12 @@ class ConnTable {
   size_t capacity() const noexcept { return size_t{rows_} * shard_count_; }
   /// Connections that went early to make room.
   uint64_t evicted() const noexcept { return evicted_.load(std::memory_order_relaxed); }
-  /// Connections that count against the endpoint's quota.
+  /// Connections that count against the endpoint's quota; the embryonic ones among them.
   uint32_t charged(EndpointId id) const noexcept;
+  uint32_t charged_embryonic(EndpointId id) const noexcept;
+  /// Embryonic connections, and how many there may be.
+  size_t embryonic() const noexcept;
+  size_t embryonic_budget() const noexcept { return size_t{budget_} * shard_count_; }
 
  private:
   struct List {
@@ -151,11 +170,23 @@ class ConnTable {
     mutable SpinLock lock;
     std::atomic<uint32_t> fresh{0};  // rows ever used; entries above are not constructed
     std::atomic<uint32_t> used{0};
-    uint32_t random = 0;  // state of eviction's random sample
+    std::atomic<uint32_t> embryonic{0};  // slots of the ring in use
+    uint32_t put_at = 0, take_at = 0;    // where the ring is filled, and where victims are looked for
+    uint32_t random = 0;                 // state of eviction's random sample
     List free;
     List retired;  // removed since the last grace period began
     List waiting;  // removed before `token`
     uint64_t token = 0;
+  };
+
+  struct Account {
+    std::atomic<uint32_t> all, embryonic;
+  };
+  // A shard's embryonic connections, about in the order in which they came: twice as many slots as the budget
+  // allows connections, so that a free one is near. A slot in use belongs to who clears its connection's
+  // `embryonic` flag: that thread, and no other, frees it.
+  struct Slot {
+    std::atomic<uint64_t> word;  // payer << 32 | index; 0: free
   };
 
   ConnTable(const ConnTableOptions& options, uint32_t shards, uint32_t rows, rte_rcu_qsbr* qsbr);
@@ -172,26 +203,38 @@ class ConnTable {
   void Append(List& list, uint32_t index) noexcept;
   void Reclaim(Shard& shard) noexcept;
   bool GracePassed(uint64_t token) noexcept;
-  void EvictOne(Shard& shard, uint32_t shard_index, uint32_t now_ms) noexcept;
+  void MakeRoom(Shard& shard, uint32_t shard_index, uint32_t now_ms) noexcept;
+  bool EvictEmbryonic(Shard& shard, uint32_t shard_index, uint32_t now_ms, EndpointId payer,
+                      uint32_t at_least) noexcept;
+  bool EvictClosing(Shard& shard, uint32_t shard_index, uint32_t now_ms, EndpointId payer) noexcept;
+  void Evict(Shard& shard, uint32_t index) noexcept;
 
   void Reset(Conn& c, const Key& key, uint32_t hash, uint32_t now_ms) noexcept;
   uint32_t Link(Shard& shard, uint32_t index) noexcept;
   void Unlink(Shard& shard, uint32_t index) noexcept;
-  bool Charge(Conn& c) noexcept;
+  DropReason Charge(Shard& shard, uint32_t index, uint32_t now_ms) noexcept;
+  DropReason ChargeQuota(Shard& shard, uint32_t index, uint32_t now_ms) noexcept;
+  bool EnterBudget(Shard& shard, uint32_t index, uint32_t now_ms) noexcept;
+  bool LeaveBudget(Shard& shard, Conn& c) noexcept;
+  Slot* Ring(uint32_t shard_index) const noexcept { return &ring_[size_t{shard_index} * ring_size_]; }
+  uint32_t WeightOf(EndpointId payer) const noexcept;
   bool Snapshot(uint32_t index, ConnectionSnapshot<Key>& out) const noexcept;
 
   const uint32_t shard_count_;  // power of two
   const uint32_t rows_;         // entries a shard
   const uint32_t reserve_;      // entries that eviction keeps free or on their way
   const uint32_t head_mask_;
-  const uint32_t max_endpoints_, quota_;
+  const uint32_t max_endpoints_, quota_, embryonic_quota_;
+  const uint32_t budget_;     // embryonic entries a shard
+  const uint32_t ring_size_;  // slots a shard
   rte_rcu_qsbr* const qsbr_;
   std::unique_ptr<Shard[]> shards_;
   PageArray<Conn> pool_;
-  PageArray<std::atomic<uint32_t>> heads_;    // chains' first entries, by hash
-  PageArray<std::atomic<uint32_t>> charged_;  // by endpoint
-  SpinLock grace_lock_;                       // one thread at a time asks qsbr
-  std::atomic<uint64_t> grace_passed_{0};     // tokens up to here are over
+  PageArray<std::atomic<uint32_t>> heads_;  // chains' first entries, by hash
+  PageArray<Account> charged_;              // by endpoint
+  PageArray<Slot> ring_;                    // shard by shard
+  SpinLock grace_lock_;                     // one thread at a time asks qsbr
+  std::atomic<uint64_t> grace_passed_{0};   // tokens up to here are over
   std::atomic<uint64_t> evicted_{0};
   uint32_t sweep_at_ = 0;
 };

@@ -211,8 +211,29 @@ ConnState NextTcpState(ConnState state, uint8_t tcp_flags, bool reply) noexcept 
   return ConnState::kNone;
 }
 
-uint32_t IdleLimitMs(const Timeouts& t, uint8_t proto, ConnState state) noexcept {
-  const uint64_t ms = uint64_t{LimitSeconds(t, proto, state)} * 1000;
+bool IsAnswered(ConnState before, ConnState next, bool reply) noexcept {
+  switch (next) {
+    case ConnState::kEstablished:
+    case ConnState::kFinWait:
+    case ConnState::kCloseWait:
+    case ConnState::kLastAck:
+    case ConnState::kTimeWait:
+      return reply != (before == ConnState::kSynRecv);  // a handshake is completed by who began it
+    case ConnState::kReply:
+      return true;
+    case ConnState::kNone:
+    case ConnState::kSynSent:
+    case ConnState::kSynRecv:
+    case ConnState::kClose:
+    case ConnState::kNew:
+      break;
+  }
+  return false;
+}
+
+uint32_t IdleLimitMs(const Timeouts& t, uint8_t proto, ConnState state, bool embryonic) noexcept {
+  uint64_t ms = uint64_t{LimitSeconds(t, proto, state)} * 1000;
+  if (embryonic && proto == IPPROTO_TCP) ms = std::min<uint64_t>(ms, uint64_t{t.tcp_syn_sent} * 1000);
   return static_cast<uint32_t>(std::min<uint64_t>(ms, INT32_MAX));  // idle times are signed differences
 }
 

@@ -39,10 +39,10 @@ struct Translation4 {
 /// A tracked connection, shared by all workers: an entry of ConnTable. 128 bytes; with two 64-byte flow
 /// entries 256 in all. IPv6 will be another instantiation of Key.
 ///
-/// Writers: any worker stores the atomics last_seen_ms and state (relaxed); all else is written under the
-/// shard's lock. Readers without the lock may read the atomics, key and translation (the latter two are fixed
-/// while the serial is odd), after they have compared the serial; the other fields under the lock only
-/// (UpdateLocked, ForEach).
+/// Writers: any worker stores the atomics last_seen_ms and state (relaxed), and clears `embryonic` through
+/// ConnTable::Confirm; all else is written under the shard's lock. Readers without the lock may read the
+/// atomics, key and translation (the latter two are fixed while the serial is odd), after they have compared
+/// the serial; the other fields under the lock only (UpdateLocked, ForEach).
 template <class Key>
 struct alignas(64) Connection {
   Key key;                          ///< original direction; in_port is not part of its identity and always 0
@@ -54,12 +54,16 @@ struct alignas(64) Connection {
   std::atomic<ConnState> state{ConnState::kNone};
   std::atomic<DropReason> denied{DropReason::kNone};  ///< kNone: the policies allow it
   std::atomic<uint8_t> proto{0};                      ///< key.proto, for readers that hold no grace period
+  /// Nobody has answered it yet: it counts against the embryonic budget. Cleared once, by who takes it out of
+  /// the budget.
+  std::atomic<bool> embryonic{false};
   // The policy decision, of the original direction; re-decided under the shard lock when a version is out of
   // date.
   std::atomic<uint32_t> src_version{0}, dst_version{0};
   EndpointId src_endpoint = kNoEndpoint, dst_endpoint = kNoEndpoint;
   RuleRef egress_rule, ingress_rule;
   EndpointId charged = kNoEndpoint;  ///< whose quota it counts against, for its life; the table's
+  uint32_t slot = 0;                 ///< in the shard's ring of embryonic ones while it is one; the table's
   Translation4 translation;
 };
 
@@ -72,6 +76,7 @@ struct ConnectionSnapshot {
   uint32_t index = 0, serial = 0, last_seen_ms = 0;
   ConnState state = ConnState::kNone;
   DropReason denied = DropReason::kNone;
+  bool embryonic = false;
   uint32_t src_version = 0, dst_version = 0;
   EndpointId src_endpoint = kNoEndpoint, dst_endpoint = kNoEndpoint;
   RuleRef egress_rule, ingress_rule;
@@ -88,7 +93,13 @@ struct ConnectionSnapshot {
 /// one and take the packet as the first of another.
 ConnState NextTcpState(ConnState state, uint8_t tcp_flags, bool reply) noexcept;
 
+/// Whether a packet of the direction `reply` that takes a connection from `before` to `next` shows that both
+/// ends take part in it. TCP: the handshake is complete, or the other side goes on with a conversation that
+/// was picked up in the middle. Others: the other side has answered.
+bool IsAnswered(ConnState before, ConnState next, bool reply) noexcept;
+
 /// Idle milliseconds after which a connection of this protocol in this state is forgotten; at most 2^31 - 1.
-uint32_t IdleLimitMs(const Timeouts& t, uint8_t proto, ConnState state) noexcept;
+/// One that was picked up in the middle and is still `embryonic` has no longer than a SYN without an answer.
+uint32_t IdleLimitMs(const Timeouts& t, uint8_t proto, ConnState state, bool embryonic) noexcept;
 
 }  // namespace podwire

@@ -30,15 +30,22 @@ DropReason CheckPodSource(const Tables& t, const PortSlot& slot, const Headers& 
   return owner == e ? DropReason::kNone : DropReason::kSpoofedAddress;
 }
 
-DropReason CheckUnderlaySource(const Tables& t, const Headers& h) {
+DropReason CheckUnderlaySource(const Tables& t, const Headers& h, const Ends& ends) {
   if (h.tunnelled && !t.vteps.Contains(h.tunnel_src)) return DropReason::kUnknownVtep;
-  const bool ours = t.EndpointOf(h.src) != nullptr || IsOwnAddress(t.local, h.src);
+  const bool ours = ends.src != nullptr || ends.src_is_own;
   return ours || IsMulticast(h.src) ? DropReason::kSpoofedAddress : DropReason::kNone;
 }
 
 }  // namespace
 
-DropReason CheckSource(const Tables& t, const Headers& h) {
+Ends EndsOf(const Tables& t, const Headers& h) {
+  return {.src = t.EndpointOf(h.src),
+          .dst = t.EndpointOf(h.dst),
+          .src_is_own = IsOwnAddress(t.local, h.src),
+          .dst_is_own = IsOwnAddress(t.local, h.dst)};
+}
+
+DropReason CheckSource(const Tables& t, const Headers& h, const Ends& ends) {
   if (h.in_port == kNoPort) return DropReason::kNone;  // the switch's own
   const PortSlot* slot = SlotOf(t, h.in_port);
   if (slot == nullptr) return DropReason::kUnknownPort;
@@ -48,17 +55,15 @@ DropReason CheckSource(const Tables& t, const Headers& h) {
     case PortRole::kPod:
       return CheckPodSource(t, *slot, h);
     case PortRole::kUnderlay:
-      return CheckUnderlaySource(t, h);
+      return CheckUnderlaySource(t, h, ends);
   }
   return DropReason::kUnknownPort;
 }
 
-Forwarding DecideForwarding(const Tables& t, const Headers& h) {
+Forwarding DecideForwarding(const Tables& t, const Headers& h, const Ends& ends) {
   if (IsMulticast(h.dst)) return Drop(DropReason::kMulticast);
-  if (IsOwnAddress(t.local, h.dst)) return {.action = Action::kLocal};
-  if (const Endpoint* e = t.EndpointOf(h.dst); e != nullptr) {
-    return {.action = Action::kDeliver, .next_hop = e->adjacency};
-  }
+  if (ends.dst_is_own) return {.action = Action::kLocal};
+  if (ends.dst != nullptr) return {.action = Action::kDeliver, .next_hop = ends.dst->adjacency};
   const FibEntry* route = t.fib.Find(h.dst);
   if (route == nullptr || route->kind == RouteKind::kSubnetLocal) return Drop(DropReason::kNoRoute);
   const Adjacency& adjacency = t.adjacencies[route->next_hop.value()];
@@ -69,10 +74,10 @@ Forwarding DecideForwarding(const Tables& t, const Headers& h) {
           .neighbor = adjacency.hop.neighbor.empty() ? h.dst : adjacency.hop.neighbor};
 }
 
-PolicyDecision DecidePolicy(const Tables& t, const Headers& h) {
+PolicyDecision DecidePolicy(const Tables& t, const Headers& h, const Ends& ends) {
   PolicyDecision d;
-  const Endpoint* src = t.EndpointOf(h.src);
-  const Endpoint* dst = t.EndpointOf(h.dst);
+  const Endpoint* src = ends.src;
+  const Endpoint* dst = ends.dst;
   if (src != nullptr) {
     d.src_endpoint = src->id;
     d.src_version = src->version;
@@ -83,14 +88,14 @@ PolicyDecision DecidePolicy(const Tables& t, const Headers& h) {
   }
   if (src != nullptr && src == dst) return d;  // a pod cannot be cut off from itself
   // A pod and its own node always reach each other (kubelet probes; so says the NetworkPolicy page).
-  if (src != nullptr && src->policy.egress != kNotIsolated && !IsOwnAddress(t.local, h.dst)) {
+  if (src != nullptr && src->policy.egress != kNotIsolated && !ends.dst_is_own) {
     d.egress = t.policy->Check(Direction::kEgress, src->policy.egress, h.dst, h.proto, h.dst_port);
     if (!d.egress.allowed) {
       d.allowed = false;
       d.reason = DropReason::kPolicyDeniedEgress;
     }
   }
-  if (dst != nullptr && dst->policy.ingress != kNotIsolated && !IsOwnAddress(t.local, h.src)) {
+  if (dst != nullptr && dst->policy.ingress != kNotIsolated && !ends.src_is_own) {
     d.ingress = t.policy->Check(Direction::kIngress, dst->policy.ingress, h.src, h.proto, h.dst_port);
     if (d.allowed && !d.ingress.allowed) {
       d.allowed = false;
@@ -104,10 +109,11 @@ namespace {
 
 Decision DecideQuietly(const Tables& t, const Headers& h) {
   Decision d;
-  d.reason = CheckSource(t, h);
+  const Ends ends = EndsOf(t, h);
+  d.reason = CheckSource(t, h, ends);
   if (d.reason != DropReason::kNone) return d;
-  d.policy = DecidePolicy(t, h);
-  d.forwarding = DecideForwarding(t, h);
+  d.policy = DecidePolicy(t, h, ends);
+  d.forwarding = DecideForwarding(t, h, ends);
   const bool egress_denied = d.policy.reason == DropReason::kPolicyDeniedEgress;
   if (d.forwarding.action == Action::kDrop && !egress_denied) {
     d.reason = d.forwarding.reason;

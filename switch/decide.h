@@ -56,16 +56,33 @@ struct TraceStep {
 };
 using Trace = std::vector<TraceStep>;
 
+/// What the tables know of a packet's two addresses: looked up once for all that ask.
+struct Ends {
+  const Endpoint* src = nullptr;  ///< pods of this node
+  const Endpoint* dst = nullptr;
+  bool src_is_own = false, dst_is_own = false;  ///< the switch's gateway or underlay address
+  /// As a packet in the other direction has them.
+  Ends Reversed() const { return {dst, src, dst_is_own, src_is_own}; }
+};
+Ends EndsOf(const Tables& t, const Headers& h);
+
 /// Checks that a packet may come in where it did: a pod sends from its own address only, nobody outside from
 /// a pod's of this node, tunnels come from known nodes. kNone if so.
-DropReason CheckSource(const Tables& t, const Headers& h);
+DropReason CheckSource(const Tables& t, const Headers& h, const Ends& ends);
+inline DropReason CheckSource(const Tables& t, const Headers& h) { return CheckSource(t, h, EndsOf(t, h)); }
 
 /// The way to h.dst. Pure; no allocation.
-Forwarding DecideForwarding(const Tables& t, const Headers& h);
+Forwarding DecideForwarding(const Tables& t, const Headers& h, const Ends& ends);
+inline Forwarding DecideForwarding(const Tables& t, const Headers& h) {
+  return DecideForwarding(t, h, EndsOf(t, h));
+}
 
 /// NetworkPolicy of a new connection whose first packet is h (networking.k8s.io/v1 NetworkPolicy). Pure; no
 /// allocation.
-PolicyDecision DecidePolicy(const Tables& t, const Headers& h);
+PolicyDecision DecidePolicy(const Tables& t, const Headers& h, const Ends& ends);
+inline PolicyDecision DecidePolicy(const Tables& t, const Headers& h) {
+  return DecidePolicy(t, h, EndsOf(t, h));
+}
 
 /// The whole fate of the first packet of a connection: source check, egress policy, route, ingress policy.
 /// Pure, any thread, no port needed. With `trace`, also tells each step (slow; allocates).

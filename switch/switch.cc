@@ -93,9 +93,10 @@ class Switch::Impl {
         return Error(absl::StatusCode::kResourceExhausted, "more than {} neighbours",
                      NeighborTable::kCapacity);
     }
-    ASSIGN_OR_RETURN(shared.connections,
-                     ConnTable<FlowKey4>::Create(
-                         {.capacity = o.max_connections, .max_endpoints = kMaxEndpoints}, shared.qsbr.get()));
+    ASSIGN_OR_RETURN(shared.connections, ConnTable<FlowKey4>::Create({.capacity = o.max_connections,
+                                                                      .max_endpoints = kMaxEndpoints,
+                                                                      .embryonic = o.max_embryonic},
+                                                                     shared.qsbr.get()));
     current = std::make_shared<const Tables>(EmptyTables());
     workers.Publish(*current);
     for (const SwitchOptions::WorkerOptions& w : o.workers) {
@@ -241,7 +242,7 @@ void Switch::ForEachConnection(const std::function<bool(const ConnectionRecord&)
   const uint32_t now = impl_->shared.NowMs();
   impl_->shared.connections->ForEach([&](const auto& c) {
     const uint32_t idle = now - c.last_seen_ms;
-    const uint32_t limit = IdleLimitMs(impl_->shared.timeouts, c.key.proto, c.state);
+    const uint32_t limit = IdleLimitMs(impl_->shared.timeouts, c.key.proto, c.state, c.embryonic);
     return fn({.tuple = RecordOf(c.key),
                .state = std::string(Name(c.state)),
                .idle_ms = idle,
@@ -258,5 +259,8 @@ void Switch::ForEachConnection(const std::function<bool(const ConnectionRecord&)
 
 uint64_t Switch::connections() const { return impl_->shared.connections->size(); }
 uint64_t Switch::connection_capacity() const { return impl_->shared.connections->capacity(); }
+uint64_t Switch::embryonic_connections() const { return impl_->shared.connections->embryonic(); }
+uint64_t Switch::embryonic_budget() const { return impl_->shared.connections->embryonic_budget(); }
+uint64_t Switch::connections_evicted() const { return impl_->shared.connections->evicted(); }
 
 }  // namespace podwire

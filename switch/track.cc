@@ -68,9 +68,10 @@ bool IsCurrent(const Endpoint* e, const std::atomic<uint32_t>& version) noexcept
 }
 
 /// Whether the connection was decided by the policies in force, for the pods that now have its addresses.
-Currency CurrencyOf(const Tables& t, const Conn& c) noexcept {
-  const Endpoint* src = t.EndpointOf(c.key.src);
-  const Endpoint* dst = t.EndpointOf(c.key.dst);
+/// `ends`: of the original direction.
+Currency CurrencyOf(const Conn& c, const Ends& ends) noexcept {
+  const Endpoint* src = ends.src;
+  const Endpoint* dst = ends.dst;
   if ((src == nullptr ? kNoEndpoint : src->id) != c.src_endpoint) return Currency::kOtherOwner;
   if ((dst == nullptr ? kNoEndpoint : dst->id) != c.dst_endpoint) return Currency::kOtherOwner;
   const bool current = IsCurrent(src, c.src_version) && IsCurrent(dst, c.dst_version);
@@ -78,24 +79,25 @@ Currency CurrencyOf(const Tables& t, const Conn& c) noexcept {
 }
 
 /// Re-decides the policy of a connection that was decided under older tables.
-void Redecide(WorkerContext& w, uint32_t index, uint32_t serial) noexcept {
+void Redecide(WorkerContext& w, uint32_t index, uint32_t serial, const Ends& ends) noexcept {
   w.shared.connections->UpdateLocked(index, serial, [&](Conn& c) {
-    if (CurrencyOf(*w.tables, c) != Currency::kOutdated) return;  // another worker was faster
+    if (CurrencyOf(c, ends) != Currency::kOutdated) return;  // another worker was faster
     const bool was_allowed = c.denied.load(std::memory_order_relaxed) == DropReason::kNone;
-    const PolicyDecision d = DecidePolicy(*w.tables, OriginalHeaders(c));
+    const PolicyDecision d = DecidePolicy(*w.tables, OriginalHeaders(c), ends);
     if (was_allowed && !d.allowed) w.counters.Add(Counter::kConnectionsCut);
     StorePolicy(c, d);
   });
 }
 
-/// A packet of a connection in `fate`: re-decides it if need be, tells it. False: take the packet as a new
-/// one's first.
-bool Existing(WorkerContext& w, const Packet& p, Fate& fate) noexcept {
+/// A packet of a connection in `fate`, between `ends`: re-decides it if need be, tells it. False: take the
+/// packet as a new one's first.
+bool Existing(WorkerContext& w, const Packet& p, const Ends& ends, Fate& fate) noexcept {
   const Conn& c = w.shared.connections->At(fate.connection);
-  const Currency currency = CurrencyOf(*w.tables, c);
+  const Ends original = fate.reply ? ends.Reversed() : ends;
+  const Currency currency = CurrencyOf(c, original);
   if (currency == Currency::kOtherOwner)
     return false;  // an address changed hands: nobody inherits a connection
-  if (currency == Currency::kOutdated) Redecide(w, fate.connection, fate.serial);
+  if (currency == Currency::kOutdated) Redecide(w, fate.connection, fate.serial, original);
   fate.reason = c.denied.load(std::memory_order_relaxed);
   fate.cacheable = true;
   if (fate.reason != DropReason::kNone) return true;
@@ -108,7 +110,19 @@ bool Existing(WorkerContext& w, const Packet& p, Fate& fate) noexcept {
   return true;
 }
 
-void Open(WorkerContext& w, const Packet& p, const Headers& h, uint32_t hash, Fate& fate) noexcept {
+/// The flow table fills up with flows of one packet, it seems: what comes again can still be entered then,
+/// and what came once puts nobody out.
+bool IsCrowded(const FlowTable<FlowKey4>& flows) noexcept { return flows.size() > flows.capacity() / 4 * 3; }
+
+/// Whether the first packet of a connection that may not be is worth an entry. A flow that goes on gets one
+/// soon.
+bool IsWorthCaching(WorkerContext& w) noexcept {
+  constexpr uint32_t kOneIn = 8;
+  return !IsCrowded(w.flows) || ++w.denied_when_crowded % kOneIn == 0;
+}
+
+void Open(WorkerContext& w, const Packet& p, const Headers& h, const Ends& ends, uint32_t hash,
+          Fate& fate) noexcept {
   if (!MayOpen(p)) {
     fate.reason =
         p.kind == PacketKind::kLaterFragment ? DropReason::kFragmentNoFirst : DropReason::kNoConnection;
@@ -119,10 +133,14 @@ void Open(WorkerContext& w, const Packet& p, const Headers& h, uint32_t hash, Fa
     fate.reason = DropReason::kNoConnection;
     return;
   }
-  const PolicyDecision d = DecidePolicy(*w.tables, h);
+  if (!w.opens.Admit(w.now_ms, w.drained_ms, w.counters.Get(Counter::kFlowHits))) {
+    fate.reason = DropReason::kOverload;
+    return;
+  }
+  const PolicyDecision d = DecidePolicy(*w.tables, h, ends);
   if (!d.allowed) {
     fate.reason = d.reason;
-    fate.cacheable = true;
+    fate.cacheable = IsWorthCaching(w);
     return;
   }
   const auto inserted = w.shared.connections->Insert(p.key, hash, w.now_ms, [&](Conn& c) {
@@ -137,27 +155,30 @@ void Open(WorkerContext& w, const Packet& p, const Headers& h, uint32_t hash, Fa
   fate.serial = inserted.serial;
   fate.reply = inserted.reply;
   if (inserted.existed) {  // another worker was faster
-    if (!Existing(w, p, fate)) fate.reason = DropReason::kNoConnection;
+    if (!Existing(w, p, ends, fate)) fate.reason = DropReason::kNoConnection;
     return;
   }
   w.counters.Add(Counter::kConnectionsCreated);
   fate.unsettled = IsUnsettled(p, state);
-  fate.cacheable = true;
+  fate.cacheable = !IsCrowded(w.flows);
 }
 
 /// Joins the packet with its connection, made if it may be.
-void Track(WorkerContext& w, const Packet& p, const Headers& h, Fate& fate) noexcept {
+void Track(WorkerContext& w, const Packet& p, const Headers& h, const Ends& ends, Fate& fate) noexcept {
   const uint32_t hash = SymmetricHash(p.key, w.shared.hash_seed);
   const auto found = w.shared.connections->Find(p.key, hash);
   if (found.index != 0) {
     fate.connection = found.index;
     fate.serial = found.serial;
     fate.reply = found.reply;
-    if (Existing(w, p, fate)) return;
+    if (Existing(w, p, ends, fate)) return;
     w.shared.connections->Remove(found.index, found.serial);
     fate = {};
   }
-  Open(w, p, h, hash, fate);
+  const bool sampled = w.opens.IsSampled();
+  const uint64_t begin = sampled ? rte_get_tsc_cycles() : 0;
+  Open(w, p, h, ends, hash, fate);
+  if (sampled && fate.reason != DropReason::kOverload) w.opens.Learn(rte_get_tsc_cycles() - begin);
 }
 
 }  // namespace
@@ -165,19 +186,21 @@ void Track(WorkerContext& w, const Packet& p, const Headers& h, Fate& fate) noex
 Fate DecideFate(WorkerContext& w, const Packet& p) noexcept {
   const Tables& t = *w.tables;
   const Headers h = HeadersOf(p);
+  const Ends ends = EndsOf(t, h);
   Fate fate;
-  fate.reason = CheckSource(t, h);
+  fate.reason = CheckSource(t, h, ends);
   if (fate.reason != DropReason::kNone) return fate;
-  const Forwarding f = DecideForwarding(t, h);
+  const Forwarding f = DecideForwarding(t, h, ends);
   if (f.action == Action::kLocal) {
     fate.action = Action::kLocal;
     return fate;
   }
   if (f.action == Action::kDrop) {
-    fate.reason = Decide(t, h).reason;  // egress policy speaks before the route
+    const DropReason policy = DecidePolicy(t, h, ends).reason;  // egress policy speaks before the route
+    fate.reason = policy == DropReason::kPolicyDeniedEgress ? policy : f.reason;
     return fate;
   }
-  Track(w, p, h, fate);
+  Track(w, p, h, ends, fate);
   if (fate.reason != DropReason::kNone) return fate;
   fate.action = f.action;
   fate.path = PathOf(w, f);
@@ -196,6 +219,7 @@ Touch TouchConnection(WorkerContext& w, const Packet& p, uint32_t connection, ui
     return Touch::kGone;
   }
   if (next != state) c.state.store(next, std::memory_order_relaxed);
+  if (IsAnswered(state, next, reply)) w.shared.connections->Confirm(connection);
   if (c.last_seen_ms.load(std::memory_order_relaxed) != w.now_ms)
     c.last_seen_ms.store(w.now_ms, std::memory_order_relaxed);
   return IsUnsettled(p, next) ? Touch::kUnsettled : Touch::kSettled;
@@ -210,9 +234,10 @@ bool IsRelated(WorkerContext& w, const Packet& p) noexcept {
   const auto found = w.shared.connections->Find(p.key, SymmetricHash(p.key, w.shared.hash_seed));
   if (found.index == 0) return false;
   const Conn& c = w.shared.connections->At(found.index);
-  const Currency currency = CurrencyOf(*w.tables, c);
+  const Ends ends = EndsOf(*w.tables, OriginalHeaders(c));
+  const Currency currency = CurrencyOf(c, ends);
   if (currency == Currency::kOtherOwner) return false;
-  if (currency == Currency::kOutdated) Redecide(w, found.index, found.serial);
+  if (currency == Currency::kOutdated) Redecide(w, found.index, found.serial, ends);
   return c.denied.load(std::memory_order_relaxed) == DropReason::kNone;
 }
 

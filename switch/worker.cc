@@ -29,10 +29,11 @@ constexpr uint32_t kSleepShare = 16;
 constexpr uint32_t kLeastLimitUs = 70, kHighestLimitUs = 1000;
 constexpr uint32_t kSleepsPerCost = 50;  // 2 %
 constexpr uint32_t kMeasuredSleeps = 32;
-constexpr uint32_t kWatchedSleepUs = 100000;  // all ports wake us: only flow ageing wants a look
-constexpr uint32_t kPendingSleepUs = 5000;    // packets wait for ARP
-constexpr uint32_t kTimerSlackNs = 1000;      // the kernel's 50 us would come on top of each sleep
-constexpr uint32_t kPollPauseUs = 1;          // in poll mode, where the CPU can wait with the core asleep
+constexpr uint32_t kWatchedSleepUs = 100000;    // all ports wake us: only flow ageing wants a look
+constexpr uint32_t kPendingSleepUs = 5000;      // packets wait for ARP
+constexpr uint16_t kFullBurst = kMaxBurst / 2;  // what one port gives at a time when more is waiting there
+constexpr uint32_t kTimerSlackNs = 1000;        // the kernel's 50 us would come on top of each sleep
+constexpr uint32_t kPollPauseUs = 1;            // in poll mode, where the CPU can wait with the core asleep
 
 /// Until the time or an interrupt, with the core in its light sleep. CPUs with WAITPKG only.
 __attribute__((target("waitpkg"))) void PauseUntil(uint64_t tsc) noexcept {
@@ -153,6 +154,7 @@ uint16_t Worker::OneLoop(uint64_t now_tsc) noexcept {
     next_ms_tsc_ = w.shared.start_tsc + (now_ms + 1) * w.shared.tsc_per_ms;
   }
   const uint16_t n = w.poller.Receive(mbufs, in_ports, kMaxBurst);
+  if (n < kFullBurst) w.drained_ms = w.now_ms;
   const bool sampled = n != 0 && bursts_++ % kLatencyPeriod == 0;
   const uint64_t received_tsc = sampled ? rte_rdtsc() : 0;
   if (n != 0) RunBurst(w, mbufs, in_ports, n);

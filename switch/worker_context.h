@@ -14,6 +14,7 @@
 #include "switch/fragment_table.h"
 #include "switch/icmp.h"
 #include "switch/neighbor.h"
+#include "switch/open_limiter.h"
 #include "switch/pending_queue.h"
 #include "switch/poll_plan.h"
 #include "switch/poller.h"
@@ -53,18 +54,22 @@ struct alignas(64) WorkerContext {
         index(worker),
         flows(max_flows, all.hash_seed),
         fragments(all.hash_seed),
+        opens(all.tsc_per_ms),
         tx(worker),
         poller(worker) {}
 
   WorkerShared& shared;
   const uint16_t index;
-  const Tables* tables = nullptr;  ///< this loop's
-  uint32_t now_ms = 0;             ///< this loop's
+  const Tables* tables = nullptr;    ///< this loop's
+  uint32_t now_ms = 0;               ///< this loop's
+  uint32_t drained_ms = 0;           ///< when a burst last was not full: nothing is left waiting in the ports
+  uint32_t denied_when_crowded = 0;  ///< first packets, while the flow table was nearly full
   uint16_t outer_ip_id = 0;
   WorkerCounters counters;
   FlowTable<FlowKey4> flows;
   AdjacencyCache adjacencies;
   FragmentTable fragments;
+  OpenLimiter opens;
   PendingQueue pending;
   IcmpLimiter icmp_limiter;
   TxBuffers tx;

@@ -80,7 +80,7 @@ class ConnFind : public TableCase {
  public:
   explicit ConnFind(uint32_t connections) : TableCase(connections), all_({.capacity = connections}) {
     for (uint32_t n = 0; n < connections; ++n)
-      all_.table->Insert(TupleOf(n), HashOf(TupleOf(n)), 0, [](ConnTable4::Conn&) {});
+      all_.table->Insert(TupleOf(n), HashOf(TupleOf(n)), 0, [](ConnTable4::Conn& c) { c.embryonic = false; });
   }
   void Run() override {
     const Packet* burst = NextBurst();
@@ -102,7 +102,7 @@ class ConnInsertRemove : public Case {
       ConnTable4::Inserted& oldest = live_[n_ % live_.size()];
       if (oldest.index != 0) all_.table->Remove(oldest.index, oldest.serial);
       const FlowKey4 key = TupleOf(n_++);
-      oldest = all_.table->Insert(key, HashOf(key), n_, [](ConnTable4::Conn&) {});
+      oldest = all_.table->Insert(key, HashOf(key), n_, [](ConnTable4::Conn& c) { c.embryonic = false; });
     }
     all_.Quiescent();
   }

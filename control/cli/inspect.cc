@@ -64,6 +64,8 @@ std::string StatusText(const v1::Status& s) {
                               s.pods(), s.policies())},
       {"Connections", fmt::format("{} of {}, {} bytes each", s.connections(), s.connection_capacity(),
                                   s.connection_bytes())},
+      {"Embryonic", fmt::format("{} of {}, {} connections evicted early", s.embryonic_connections(),
+                                s.embryonic_budget(), s.connections_evicted())},
       {"Generation", std::to_string(s.generation())},
   });
   for (const auto& warning : s.warnings()) text += fmt::format("Warning:      {}\n", warning);

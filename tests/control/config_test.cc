@@ -14,6 +14,7 @@ json Good() {
   return json::parse(R"({
     "node": "node-a", "stateDir": "/var/lib/podwire", "listen": "unix:///run/podwire/podwire.sock",
     "lcores": {"workers": [1, {"cpu": 2, "mode": "poll"}], "maxWorkers": 4, "control": 0}, "memoryMb": 256, "hugepages": "off", "connections": 4096,
+    "embryonicConnections": 512,
     "timeouts": {"tcpEstablished": 3600, "icmp": 5},
     "ports": [
       {"name": "uplink", "kind": "netdev", "interface": "eth0", "mtu": 1400},
@@ -43,6 +44,7 @@ TEST(ConfigTest, ReadsEveryKey) {
   EXPECT_EQ(c->memory_mb, 256u);
   EXPECT_EQ(c->hugepages, "off");
   EXPECT_EQ(c->connections, 4096u);
+  EXPECT_EQ(c->embryonic_connections, 512u);
   EXPECT_EQ(c->timeouts.tcp_established, 3600u);
   EXPECT_EQ(c->timeouts.icmp, 5u);
   EXPECT_EQ(c->timeouts.udp_new, 30u);
@@ -71,6 +73,7 @@ TEST(ConfigTest, ANodeNameIsEnough) {
   EXPECT_EQ(c->listen.grpc(), "unix:/run/podwire/podwire.sock");
   EXPECT_FALSE(c->underlay);
   EXPECT_EQ(c->connections, 262144u);
+  EXPECT_EQ(c->embryonic_connections, 0u) << "the switch takes a quarter";
 }
 
 struct BadCase {
@@ -132,6 +135,8 @@ INSTANTIATE_TEST_SUITE_P(
         BadCase{"/hugepages", "true", "hugepages", "auto, on, off"},
         BadCase{"/hugepages", "\"yes\"", "hugepages", "auto, on, off"},
         BadCase{"/connections", "-1", "connections", "whole number"},
+        BadCase{"/embryonicConnections", "63", "embryonicConnections", "from 64"},
+        BadCase{"/embryonicConnections", "4097", "embryonicConnections", "to 4096"},
         BadCase{"/timeouts", "5", "timeouts", "an object"},
         BadCase{"/timeouts/tcp", "5", "timeouts.tcp", "unknown key"},
         BadCase{"/timeouts/icmp", "0", "timeouts.icmp", "from 1"},

@@ -163,6 +163,8 @@ TEST_F(ServerTest, InspectsWithoutPorts) {
   v1::Status status;
   grpc::ClientContext c1;
   ASSERT_TRUE(stub->GetStatus(&c1, {}, &status).ok());
+  EXPECT_EQ(status.embryonic_budget(), 256u) << "a quarter of the connections";
+  EXPECT_EQ(status.embryonic_connections(), 0u);
   EXPECT_EQ(status.node(), "node-a");
   EXPECT_EQ(status.workers_size(), 1);
   EXPECT_EQ(status.pods(), 1u);

@@ -20,9 +20,13 @@ struct ConnTableTest : testing::Test {
                            EndpointId src = kNoEndpoint, EndpointId dst = kNoEndpoint) {
     return table().Insert(TupleOf(n), HashOf(TupleOf(n)), now_ms, [&](ConnTable4::Conn& c) {
       c.state = state;
+      c.embryonic = IsUnanswered(state);
       c.src_endpoint = src;
       c.dst_endpoint = dst;
     });
+  }
+  static bool IsUnanswered(ConnState s) {
+    return s == ConnState::kSynSent || s == ConnState::kSynRecv || s == ConnState::kNew;
   }
   ConnTable4::Found Get(uint32_t n) { return table().Find(TupleOf(n), HashOf(TupleOf(n))); }
   bool Has(uint32_t n) { return Get(n).index != 0; }
@@ -115,7 +119,8 @@ TEST_F(ConnTableTest, RandomOperationsAgreeWithAMap) {
 TEST_F(ConnTableTest, EqualHashesAreToldApartByKey) {
   Make({.capacity = 100});
   std::map<uint32_t, ConnTable4::Inserted> added;
-  for (uint32_t n = 0; n < 50; ++n) added[n] = table().Insert(TupleOf(n), 42, 0, [](ConnTable4::Conn&) {});
+  for (uint32_t n = 0; n < 50; ++n)
+    added[n] = table().Insert(TupleOf(n), 42, 0, [](ConnTable4::Conn& c) { c.embryonic = false; });
   for (uint32_t n = 0; n < 50; n += 2) table().Remove(added[n].index, added[n].serial);
   for (uint32_t n = 0; n < 50; ++n) {
     EXPECT_EQ(table().Find(TupleOf(n), 42).index, n % 2 == 0 ? 0 : added[n].index) << n;
@@ -188,6 +193,89 @@ TEST_F(ConnTableTest, AFloodOfEmbryonicOnesLeavesTheEstablishedAndLetsNewOnesIn)
   uint32_t recent = 0;
   for (uint32_t n = 49'900; n < 50'000; ++n) recent += Has(n) ? 1 : 0;
   EXPECT_GE(recent, 90u) << "the oldest go first";
+}
+
+TEST_F(ConnTableTest, EmbryonicOnesKeepToTheirBudgetUntilTheyAreConfirmed) {
+  Make({.capacity = 1000, .embryonic = 100});
+  EXPECT_EQ(table().embryonic_budget(), 100u);
+  for (uint32_t n = 0; n < 100; ++n) ASSERT_NE(Add(n, n, ConnState::kSynSent).index, 0u);
+  EXPECT_EQ(table().embryonic(), 100u);
+  for (uint32_t n = 0; n < 50; ++n) {
+    table().Confirm(Get(n).index);
+    table().Confirm(Get(n).index);  // twice is once
+  }
+  EXPECT_EQ(table().embryonic(), 50u);
+  for (uint32_t n = 100; n < 5000; ++n) {
+    ASSERT_NE(Add(n, n, ConnState::kSynSent).index, 0u) << n;
+    ASSERT_LE(table().embryonic(), 100u);
+    readers->Quiescent();
+  }
+  EXPECT_EQ(table().evicted(), 4850u);
+  EXPECT_EQ(table().size(), 150u);
+  for (uint32_t n = 0; n < 50; ++n) EXPECT_TRUE(Has(n)) << "a confirmed one stays: " << n;
+  for (uint32_t n = 50; n < 4800; ++n) EXPECT_FALSE(Has(n)) << "the longest idle go first: " << n;
+}
+
+TEST_F(ConnTableTest, WhatIsAddedAsAnsweredIsNotEmbryonic) {
+  Make({.capacity = 1000, .embryonic = 10});
+  for (uint32_t n = 0; n < 500; ++n) ASSERT_NE(Add(n, n, ConnState::kReply).index, 0u);
+  EXPECT_EQ(table().embryonic(), 0u);
+  EXPECT_EQ(table().evicted(), 0u);
+}
+
+TEST_F(ConnTableTest, RemovalAndExpiryGiveTheEmbryonicBudgetBack) {
+  Make({.capacity = 1000, .embryonic = 100});
+  for (uint32_t n = 0; n < 60; ++n) Add(n, 0, ConnState::kNew, EndpointId{1});
+  EXPECT_EQ(table().charged_embryonic(EndpointId{1}), 25u) << "a quarter of the budget an endpoint";
+  EXPECT_EQ(table().embryonic(), 25u);
+  table().Sweep(60'000, Timeouts{}, table().places());
+  EXPECT_EQ(table().embryonic(), 0u);
+  EXPECT_EQ(table().charged_embryonic(EndpointId{1}), 0u);
+  const auto added = Add(1, 0, ConnState::kNew, EndpointId{1});
+  EXPECT_EQ(table().embryonic(), 1u);
+  table().Remove(added.index, added.serial);
+  EXPECT_EQ(table().embryonic(), 0u);
+}
+
+TEST_F(ConnTableTest, APodThatFloodsDisplacesItselfOnly) {
+  constexpr EndpointId kFlooder{1}, kOther{2};
+  Make({.capacity = 4000, .max_endpoints = 8});
+  for (uint32_t n = 0; n < 100; ++n) Add(n, n, ConnState::kSynSent, kOther);
+  for (uint32_t n = 1000; n < 50'000; ++n) {
+    ASSERT_NE(Add(n, n, ConnState::kSynSent, kFlooder).index, 0u) << "its newest get in: " << n;
+    if (n % 500 == 0) {
+      ASSERT_NE(Add(n + 100'000, n, ConnState::kNew, kOther).index, 0u) << n;
+    }
+    if (n % 8 == 0) PassGracePeriods();
+  }
+  for (uint32_t n = 0; n < 100; ++n) EXPECT_TRUE(Has(n)) << n;
+  EXPECT_LE(table().charged_embryonic(kFlooder), 250u);
+  EXPECT_GE(table().charged_embryonic(kFlooder), 200u);
+}
+
+TEST_F(ConnTableTest, FloodsOfManyPodsLeaveAPodWithFewItsConnections) {
+  Make({.capacity = 4000, .max_endpoints = 16});  // 8 times 250 are more than the budget
+  for (uint32_t n = 0; n < 50; ++n) Add(n, 0, ConnState::kSynSent, EndpointId{9});
+  for (uint32_t n = 1000; n < 50'000; ++n) {
+    ASSERT_NE(Add(n, n, ConnState::kSynSent, EndpointId{n % 8}).index, 0u) << n;
+    if (n % 8 == 0) PassGracePeriods();
+  }
+  EXPECT_LE(table().embryonic(), table().embryonic_budget() + 16);
+  for (uint32_t n = 0; n < 50; ++n) EXPECT_TRUE(Has(n)) << n;
+}
+
+TEST_F(ConnTableTest, AtItsQuotaAPodsClosingConnectionsGiveWay) {
+  Make({.capacity = 1000, .max_endpoints = 8, .endpoint_quota = 200});
+  for (uint32_t n = 0; n < 100; ++n) Add(n, 0, ConnState::kEstablished, EndpointId{1});
+  for (uint32_t n = 100; n < 200; ++n) Add(n, 0, ConnState::kTimeWait, EndpointId{1});
+  for (uint32_t n = 200; n < 300; ++n) Add(n, 0, ConnState::kTimeWait, EndpointId{2});
+  for (uint32_t n = 300; n < 350; ++n) {
+    ASSERT_NE(Add(n, 1, ConnState::kEstablished, EndpointId{1}).index, 0u);
+    PassGracePeriods();
+  }
+  EXPECT_EQ(table().charged(EndpointId{1}), 200u);
+  EXPECT_EQ(table().charged(EndpointId{2}), 100u) << "another pod's stay";
+  for (uint32_t n = 0; n < 100; ++n) EXPECT_TRUE(Has(n)) << n;
 }
 
 TEST_F(ConnTableTest, SweepRemovesTheExpiredByProtocolAndState) {

@@ -126,18 +126,40 @@ TEST(NextTcpState, StatesOfOtherProtocolsAreRefused) {
 
 TEST(IdleLimit, ByProtocolAndState) {
   Timeouts t;
-  EXPECT_EQ(IdleLimitMs(t, IPPROTO_TCP, kSynSent), 120'000u);
-  EXPECT_EQ(IdleLimitMs(t, IPPROTO_TCP, kSynRecv), 60'000u);
-  EXPECT_EQ(IdleLimitMs(t, IPPROTO_TCP, kEstablished), 432'000'000u);
-  EXPECT_EQ(IdleLimitMs(t, IPPROTO_TCP, kLastAck), 30'000u);
-  EXPECT_EQ(IdleLimitMs(t, IPPROTO_TCP, kClose), 10'000u);
-  EXPECT_EQ(IdleLimitMs(t, IPPROTO_UDP, kNew), 30'000u);
-  EXPECT_EQ(IdleLimitMs(t, IPPROTO_UDP, ConnState::kReply), 120'000u);
-  EXPECT_EQ(IdleLimitMs(t, IPPROTO_SCTP, ConnState::kReply), 210'000u);
-  EXPECT_EQ(IdleLimitMs(t, IPPROTO_ICMP, ConnState::kReply), 30'000u);
-  EXPECT_EQ(IdleLimitMs(t, IPPROTO_GRE, kNew), 600'000u);
+  EXPECT_EQ(IdleLimitMs(t, IPPROTO_TCP, kSynSent, false), 120'000u);
+  EXPECT_EQ(IdleLimitMs(t, IPPROTO_TCP, kSynRecv, false), 60'000u);
+  EXPECT_EQ(IdleLimitMs(t, IPPROTO_TCP, kEstablished, false), 432'000'000u);
+  EXPECT_EQ(IdleLimitMs(t, IPPROTO_TCP, kLastAck, false), 30'000u);
+  EXPECT_EQ(IdleLimitMs(t, IPPROTO_TCP, kClose, false), 10'000u);
+  EXPECT_EQ(IdleLimitMs(t, IPPROTO_UDP, kNew, false), 30'000u);
+  EXPECT_EQ(IdleLimitMs(t, IPPROTO_UDP, ConnState::kReply, false), 120'000u);
+  EXPECT_EQ(IdleLimitMs(t, IPPROTO_SCTP, ConnState::kReply, false), 210'000u);
+  EXPECT_EQ(IdleLimitMs(t, IPPROTO_ICMP, ConnState::kReply, false), 30'000u);
+  EXPECT_EQ(IdleLimitMs(t, IPPROTO_GRE, kNew, false), 600'000u);
   t.tcp_established = UINT32_MAX;
-  EXPECT_EQ(IdleLimitMs(t, IPPROTO_TCP, kEstablished), static_cast<uint32_t>(INT32_MAX));
+  EXPECT_EQ(IdleLimitMs(t, IPPROTO_TCP, kEstablished, false), static_cast<uint32_t>(INT32_MAX));
+}
+
+TEST(IdleLimit, WhatWasPickedUpAndNotAnsweredIsForgottenSoon) {
+  const Timeouts t;
+  EXPECT_EQ(IdleLimitMs(t, IPPROTO_TCP, kEstablished, true), 120'000u);
+  EXPECT_EQ(IdleLimitMs(t, IPPROTO_TCP, kSynRecv, true), 60'000u);
+  EXPECT_EQ(IdleLimitMs(t, IPPROTO_GRE, kNew, true), 600'000u);
+}
+
+TEST(IsAnswered, TcpByTheHandshakesLastAckOrByTheOtherSideOfWhatWasPickedUp) {
+  EXPECT_FALSE(IsAnswered(kSynSent, kSynRecv, true));
+  EXPECT_FALSE(IsAnswered(kSynRecv, kSynRecv, true));
+  EXPECT_TRUE(IsAnswered(kSynRecv, kEstablished, false));
+  EXPECT_FALSE(IsAnswered(kSynRecv, ConnState::kCloseWait, true)) << "a server gives up on a SYN flood";
+  EXPECT_FALSE(IsAnswered(kEstablished, kEstablished, false));
+  EXPECT_TRUE(IsAnswered(kEstablished, kEstablished, true));
+  EXPECT_FALSE(IsAnswered(kEstablished, kClose, true));
+}
+
+TEST(IsAnswered, OthersByAReply) {
+  EXPECT_FALSE(IsAnswered(kNew, kNew, false));
+  EXPECT_TRUE(IsAnswered(kNew, ConnState::kReply, true));
 }
 
 TEST(ElapsedMs, SurvivesTheWrapAndClocksThatAreAhead) {

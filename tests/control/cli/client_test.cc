@@ -391,6 +391,9 @@ TEST_F(Client, Status) {
   status.set_node("n1");
   status.set_uptime_seconds(4000);
   status.add_warnings("public-ip differs");
+  status.set_embryonic_connections(5);
+  status.set_embryonic_budget(256);
+  status.set_connections_evicted(7);
   status.add_workers()->set_lcore(3);
   auto& busy = *status.add_workers();
   busy.set_worker(1);
@@ -402,6 +405,7 @@ TEST_F(Client, Status) {
   const std::string text = Run("status").output;
   EXPECT_THAT(text, HasSubstr("Node:         n1\nUptime:       66m40s\n"));
   EXPECT_THAT(text, HasSubstr("Network:      none yet"));
+  EXPECT_THAT(text, HasSubstr("Embryonic:    5 of 256, 7 connections evicted early\n"));
   EXPECT_THAT(text, HasSubstr("Warning:      public-ip differs"));
   EXPECT_THAT(text, HasSubstr("0        3       -      0        0%"));
   EXPECT_THAT(text, HasSubstr("P50     P99      P99.9    MAX\n"));
