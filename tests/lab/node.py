@@ -9,6 +9,10 @@ from .pod import Pod
 from .run import LabError, in_ns, sh
 
 
+# CPUs of each node's workers, "1" or "0,1".
+WORKERS = [int(cpu) for cpu in os.environ.get("PODWIRE_WORKERS", "1").split(",")]
+
+
 class Node:
     """A podwire node: a namespace with an uplink whose address is podwired's, and pods attached by podwire-cni."""
 
@@ -25,7 +29,7 @@ class Node:
         self.vtep_mac = "02:70:77:%02x:%02x:%02x" % tuple(int(x) for x in self.address.split(".")[1:])
         self.config = {
             "node": name, "stateDir": os.path.join(self.dir, "state"), "listen": f"unix://{self.socket}",
-            "lcores": {"workers": [1], "control": 0}, "memoryMb": 256, "connections": 65536,
+            "lcores": {"workers": WORKERS, "control": 0}, "memoryMb": 256, "connections": 65536,
             "ports": [{"name": "uplink", "kind": "netdev", "interface": "eth0"}],
             "underlay": {"port": "uplink", "address": f"{self.address}/24", "gateway": gateway}, **config}
         self.cni_version = cni_version
