@@ -4,6 +4,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace podwire::bench {
@@ -19,6 +20,8 @@ class Case {
   virtual void Prepare() {}
   /// What is measured: `items` of CaseInfo operations.
   virtual void Run() = 0;
+  /// What else to print: names and numbers.
+  virtual std::vector<std::pair<std::string, double>> Facts() const { return {}; }
 };
 
 struct CaseInfo {

@@ -12,6 +12,7 @@
 #include <valgrind/callgrind.h>
 
 #include "bench/micro/case.h"
+#include "tests/switch/eal_environment.h"
 
 namespace podwire::bench {
 namespace {
@@ -49,6 +50,7 @@ void Time(benchmark::State& state, const CaseInfo& info) {
   }
   const auto operations = static_cast<double>(state.iterations()) * info.items;
   state.counters["cycles/op"] = static_cast<double>(cycles) / operations;
+  for (const auto& [name, value] : c->Facts()) state.counters[name] = value;
   state.SetItemsProcessed(static_cast<int64_t>(operations));
 }
 
@@ -84,6 +86,7 @@ int Main(int argc, char** argv) {
     }
     return 0;
   }
+  testing::StartEal();  // rte_get_tsc_hz is of it
   if (mode == "--instructions") return CountInstructions(cases, argc - 2, argv + 2);
   for (const CaseInfo& c : cases) {
     auto* b = benchmark::RegisterBenchmark(c.name.c_str(), [&c](benchmark::State& s) { Time(s, c); });

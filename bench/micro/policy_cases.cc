@@ -107,11 +107,20 @@ class DecideCase : public Case {
 class CompileCase : public Case {
  public:
   explicit CompileCase(const ClusterShape& shape) : model_(MakeModel(shape)), local_(LocalPods(shape)) {}
-  void Run() override { Use(Compile(model_, local_).policies().size()); }
+  void Run() override { compiled_ = Compile(model_, local_); }
+  std::vector<std::pair<std::string, double>> Facts() const override {
+    const CompiledPolicy::Size size = compiled_.size();
+    return {{"policies", size.policies},
+            {"rule_sets", size.rule_sets},
+            {"addresses", size.addresses},
+            {"entries", size.entries},
+            {"port_sets", size.port_sets}};
+  }
 
  private:
   const Model model_;
   const std::vector<ObjectKey> local_;
+  CompiledPolicy compiled_;
 };
 
 constexpr ClusterShape kCompiled[] = {
