@@ -43,6 +43,13 @@ class Sink : public Port {
 class Node : public testing::PipelineTest {
  public:
   explicit Node(uint32_t capacity) : PipelineTest(capacity) {
+    // One pod opens all connections at once: no budget may be in their way.
+    shared.connections = std::move(ConnTable<FlowKey4>::Create({.capacity = capacity,
+                                                                .endpoint_quota = capacity,
+                                                                .embryonic = capacity,
+                                                                .endpoint_embryonic = capacity},
+                                                               shared.qsbr.get())
+                                       .value());
     Tables t = WithPolicies({std::begin(kAllowAll), std::end(kAllowAll)});
     for (uint16_t i = 0; i < 3; ++i) t.ports[i].port = &sink_;
     Publish(std::move(t));
