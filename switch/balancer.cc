@@ -40,8 +40,8 @@ void Balancer::Measure(const PollPlan& plan, std::span<const WorkerBusy> workers
       const PollPlan::Queue& planned = plan.ports[i].queues[q];
       const uint64_t packets = planned.counter->packets.load(std::memory_order_relaxed);
       const auto before = queues_.find(key);
-      const bool known = before != queues_.end() && before->second.port == plan.ports[i].port;
-      Queue queue = known ? before->second : Queue{.port = plan.ports[i].port};
+      const bool known = before != queues_.end() && before->second.counter == planned.counter;
+      Queue queue = known ? before->second : Queue{.counter = planned.counter};
       const uint64_t delta = known ? packets - queue.packets : 0;
       if (known && queue.worker != planned.worker) queue.hold = kHoldRounds;
       queue.packets = packets;

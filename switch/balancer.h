@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <optional>
 #include <span>
 #include <utility>
@@ -43,7 +44,7 @@ class Balancer {
 
  private:
   struct Queue {
-    const Port* port = nullptr;
+    std::shared_ptr<QueueCounter> counter;  // held, so that no other queue's gets its address
     uint64_t packets = 0;
     double permille = 0;
     uint16_t worker = kNoWorker;

@@ -82,5 +82,13 @@ TEST_F(RoundTest, AQueueThatMovedStaysForAWhile) {
   EXPECT_TRUE(move) << "then they may move again";
 }
 
+TEST_F(RoundTest, AnotherPortInTheSamePlaceBeginsAnew) {
+  constexpr double kQuiet = 150;  // less than a gap that pays
+  for (int i = 0; i < 4; ++i) ASSERT_FALSE(Round({500, 500, 100}, kQuiet, 0)) << i;
+  // A pod went and another came; even its port's address in memory may be the same.
+  plan_.ports[0].queues[0].counter = std::make_shared<QueueCounter>();
+  EXPECT_FALSE(Round({10, 2000, 100}, kQuiet, 0)) << "the worker has no more to do than before";
+}
+
 }  // namespace
 }  // namespace podwire
