@@ -1,7 +1,6 @@
 #!/usr/bin/env python3
 """Measures podwired's packet path beside Open vSwitch with DPDK and dpdk-testpmd on the same packets, and prints a table
 of TSC cycles a packet, source and sink included (docs/benchmark.md)."""
-import argparse
 import atexit
 import os
 import shutil
@@ -23,6 +22,7 @@ from podwired import Api, Podwired  # noqa: E402
 from scenarios import SCENARIOS  # noqa: E402
 from special import Special  # noqa: E402
 from window import Probe  # noqa: E402
+import arguments  # noqa: E402
 import plan  # noqa: E402
 import report  # noqa: E402
 import special  # noqa: E402
@@ -166,23 +166,6 @@ class Bench:
                 say(f"round {turn + 1}/{self.args.rounds} {special.text(name, [result])}")
 
 
-def parse():
-    parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__, epilog="Environment: PODWIRE_BUILD (build), "
-                                     "BENCH_PCAPS (a directory that keeps the captures), BENCH_LOCK, BENCH_LOCK_HELD, TSC_HZ.")
-    parser.add_argument("--case", action="append", choices=[*CASES, *SCENARIOS], help="only this case; may be repeated")
-    parser.add_argument("--flows", action="append", type=int, help="only so many flows; may be repeated")
-    parser.add_argument("--rounds", type=int, help="windows of each (default 5; --quick 3)")
-    parser.add_argument("--seconds", type=float, help="of clean slices a window has (default 2; --quick 1)")
-    parser.add_argument("--quick", action="store_true", help="three cases at 1,000 flows beside OVS as it comes and testpmd io, in under three minutes")
-    parser.add_argument("--no-ovs", action="store_true", help="without Open vSwitch")
-    parser.add_argument("--no-testpmd", action="store_true", help="without dpdk-testpmd")
-    parser.add_argument("--no-verify", action="store_true", help="without the look at what comes out")
-    args = parser.parse_args()
-    args.rounds = args.rounds or (3 if args.quick else 5)
-    args.seconds = args.seconds or (1 if args.quick else 2)
-    return args
-
-
 def points_of(args):
     if args.quick and not args.case and not args.flows:
         return list(QUICK)
@@ -191,7 +174,7 @@ def points_of(args):
 
 
 def main():
-    args = parse()
+    args = arguments.parse()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda n, _: sys.exit(128 + n))
     with Lock():  # from before the hugepages are counted until they are given back

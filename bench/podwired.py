@@ -9,8 +9,6 @@ import sys
 import tempfile
 import time
 
-import grpc
-
 from window import favour, find_thread, measure
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -32,6 +30,7 @@ class Api:
         shutil.rmtree(self.dir)
 
     def connect(self, socket):
+        import grpc  # here, for the command line is checked before it is installed
         return Client(self, grpc.insecure_channel(f"unix:{socket}"))
 
 

@@ -1,0 +1,52 @@
+"""The benchmark's command line. Needs nothing that scripts/bench installs: as a program it only checks the arguments."""
+import argparse
+import os
+import sys
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path[:0] = [HERE, os.path.join(HERE, "pcap")]
+
+from cases import CASES  # noqa: E402
+from scenarios import SCENARIOS  # noqa: E402
+
+SUMMARY = """Measures podwired's packet path beside Open vSwitch with DPDK and dpdk-testpmd on the same packets, and prints a table
+of TSC cycles a packet, source and sink included (docs/benchmark.md)."""
+MAX_FLOWS = 1_000_000
+
+
+def flows(text):
+    value = int(text)
+    if not 1 <= value <= MAX_FLOWS:
+        raise argparse.ArgumentTypeError(f"expected 1 to {MAX_FLOWS}, not {value}")
+    return value
+
+
+def positive(kind):
+    def convert(text):
+        value = kind(text)
+        if not 0 < value < float("inf"):
+            raise argparse.ArgumentTypeError(f"expected more than 0, not {text}")
+        return value
+    convert.__name__ = kind.__name__  # for argparse's "invalid int value"
+    return convert
+
+
+def parse(words=None):
+    parser = argparse.ArgumentParser(prog="scripts/bench", description=SUMMARY, epilog="Environment: PODWIRE_BUILD (build), "
+                                     "BENCH_PCAPS (a directory that keeps the captures), BENCH_LOCK, BENCH_LOCK_HELD, TSC_HZ.")
+    parser.add_argument("--case", action="append", choices=[*CASES, *SCENARIOS], help="only this case; may be repeated")
+    parser.add_argument("--flows", action="append", type=flows, help=f"only so many flows, 1 to {MAX_FLOWS}; may be repeated")
+    parser.add_argument("--rounds", type=positive(int), help="windows of each (default 5; --quick 3)")
+    parser.add_argument("--seconds", type=positive(float), help="of clean slices a window has (default 2; --quick 1)")
+    parser.add_argument("--quick", action="store_true", help="three cases at 1,000 flows beside OVS as it comes and testpmd io, in under three minutes")
+    parser.add_argument("--no-ovs", action="store_true", help="without Open vSwitch")
+    parser.add_argument("--no-testpmd", action="store_true", help="without dpdk-testpmd")
+    parser.add_argument("--no-verify", action="store_true", help="without the look at what comes out")
+    args = parser.parse_args(words)
+    args.rounds = args.rounds or (3 if args.quick else 5)
+    args.seconds = args.seconds or (1 if args.quick else 2)
+    return args
+
+
+if __name__ == "__main__":
+    parse()
