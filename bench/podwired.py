@@ -39,7 +39,8 @@ class Client:
         self.api, self.channel, self.calls = api, channel, {}
 
     def __call__(self, service, method, timeout=60, **fields):
-        """Client("Inspect", "GetStatus") returns the response, of a streaming call the list of them."""
+        """Client("Inspect", "GetStatus") returns the response, of a streaming call the list of them; RuntimeError."""
+        import grpc
         key = (service, method)
         if key not in self.calls:
             module = self.api.modules[service.lower()]
@@ -51,8 +52,11 @@ class Client:
                 f"/podwire.v1.{service}/{method}", request_serializer=request.SerializeToString,
                 response_deserializer=response.FromString)
         request, streams, call = self.calls[key]
-        response = call(request(**fields), timeout=timeout)
-        return list(response) if streams else response
+        try:
+            response = call(request(**fields), timeout=timeout)
+            return list(response) if streams else response
+        except grpc.RpcError as error:
+            raise RuntimeError(f"{service}.{method}: {error.code().name}: {error.details()}") from error
 
 
 def file_prefix(node, state):

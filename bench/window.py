@@ -54,7 +54,7 @@ def find_thread(pid, pattern):
         with open(f"/proc/{pid}/task/{tid}/comm") as f:
             if re.match(pattern, f.read().strip()):
                 return tid
-    raise SystemExit(f"bench: process {pid} has no thread {pattern}")
+    raise RuntimeError(f"process {pid} has no thread {pattern}")
 
 
 def favour(pid, tid):
