@@ -1,12 +1,33 @@
 """The switches beside podwire: Open vSwitch with DPDK and dpdk-testpmd, by ovs/run.sh on the same captures."""
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 
 HERE = os.path.dirname(os.path.abspath(__file__))
+TIMEOUT = 240  # seconds for a window and its set-up
+TEARDOWN = 30  # seconds that run.sh has to remove what it started
 OVS_MBUFS = 262144  # the most its pool has: net_pcap keeps the whole capture in it
 OVS_BEST = ("emc1", "smc")  # what Debian's package can be tuned by: no AVX-512 in it
+
+
+def run_script(command, environment):
+    """subprocess.run, but a script that is interrupted or takes too long is told so, and waited for: its trap removes the
+    daemons that it started."""
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                               start_new_session=True)
+    try:
+        out, err = process.communicate(timeout=TIMEOUT)
+    except BaseException:
+        os.killpg(process.pid, signal.SIGTERM)
+        try:
+            process.communicate(timeout=TEARDOWN)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+        raise
+    return subprocess.CompletedProcess(command, process.returncode, out, err)
 
 
 class Other:
@@ -37,7 +58,7 @@ class Other:
             "MBUFS": str(packets + 32768), "PCAP_CASE": case}
         command = [os.path.join(HERE, "ovs", "run.sh"), self.case or case, str(flows), str(seconds)]
         try:
-            done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
+            done = run_script(command, environment)
         finally:
             shutil.rmtree(private, ignore_errors=True)
         fields = dict(word.split("=", 1) for word in done.stdout.split() if "=" in word)

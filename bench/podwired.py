@@ -84,9 +84,13 @@ class Podwired:
             json.dump({"node": "bench", "stateDir": os.path.join(self.dir, "state"), "listen": f"unix://{self.socket}",
                        "lcores": {"workers": [worker], "control": control}, "hugepages": "on", "logLevel": "warn",
                        **config}, f)
-        with open(self.log, "wb") as log:
-            self.process = subprocess.Popen([os.path.join(build, "podwired"), "--config", path], stdin=subprocess.DEVNULL,
-                                            stdout=log, stderr=log, start_new_session=True)
+        try:
+            with open(self.log, "wb") as log:
+                self.process = subprocess.Popen([os.path.join(build, "podwired"), "--config", path],
+                                                stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+        except OSError:
+            shutil.rmtree(self.dir)
+            raise
         self.api, self.client = api, None
 
     def __enter__(self):

@@ -1,14 +1,18 @@
 """What fails is named and left out; what was measured before is kept."""
 import os
+import signal
 import sys
+import tempfile
+import time
 import types
 import unittest
 from unittest import mock
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "bench"))
 import bench  # noqa: E402
+import others  # noqa: E402
 import window  # noqa: E402
-from podwired import Client  # noqa: E402
+from podwired import Client, Podwired  # noqa: E402
 
 RUN = {"cycles": 100.0, "mpps": 1.0}
 DEATHS = (RuntimeError("hugepages"), FileNotFoundError("/proc/7/task"), bench.subprocess.TimeoutExpired("run.sh", 240))
@@ -20,6 +24,15 @@ class RpcError(Exception):
 
     def details(self):
         return "socket closed"
+
+
+# In place of ovs/run.sh: what it started must be removed by its trap.
+RUN_SH = """#!/bin/bash
+trap 'echo done >"$TEST_DIR/removed"' EXIT
+trap 'exit 130' INT TERM
+echo started >"$TEST_DIR/started"
+sleep 60
+"""
 
 
 def dying(error):
@@ -72,6 +85,43 @@ class FailuresTest(unittest.TestCase):
     def test_a_thread_that_is_not_there_does_not_end_the_benchmark(self):
         with self.assertRaisesRegex(RuntimeError, "no thread nobody"):
             window.find_thread(os.getpid(), "nobody")
+
+    def run_other(self, timeout, interrupt):
+        """Runs a switch that goes on for longer, until `timeout` or until it is interrupted; whether it removed itself."""
+        with tempfile.TemporaryDirectory() as directory:
+            os.mkdir(os.path.join(directory, "ovs"))
+            script = os.path.join(directory, "ovs", "run.sh")
+            with open(script, "w") as f:
+                f.write(RUN_SH)
+            os.chmod(script, 0o755)
+            removed = os.path.join(directory, "removed")
+            captures = types.SimpleNamespace(directory=directory)
+            before = signal.signal(signal.SIGALRM, lambda *_: sys.exit(130))
+            if interrupt:
+                signal.setitimer(signal.ITIMER_REAL, 0.5)
+            try:
+                with mock.patch.object(others, "HERE", directory), mock.patch.object(others, "TIMEOUT", timeout, create=True), \
+                        mock.patch.dict(os.environ, {"TEST_DIR": directory, "HTPROBE": ""}):
+                    with self.assertRaises(SystemExit if interrupt else others.subprocess.TimeoutExpired):
+                        others.OVS[0].run("l3", 1, 1, captures, 1)
+            finally:
+                signal.signal(signal.SIGALRM, before)
+            self.assertTrue(os.path.exists(os.path.join(directory, "started")))
+            return os.path.exists(removed)
+
+    def test_a_switch_removes_what_it_started_when_it_is_interrupted(self):
+        begin = time.monotonic()
+        self.assertTrue(self.run_other(240, interrupt=True))
+        self.assertLess(time.monotonic() - begin, 30)
+
+    def test_a_switch_removes_what_it_started_when_it_takes_too_long(self):
+        self.assertTrue(self.run_other(0.5, interrupt=False))
+
+    def test_a_podwired_that_is_not_there_leaves_nothing(self):
+        with tempfile.TemporaryDirectory() as directory, mock.patch.object(tempfile, "tempdir", directory):
+            with self.assertRaises(OSError):
+                Podwired("/nonexistent", None, {})
+            self.assertEqual(os.listdir(directory), [])
 
 
 if __name__ == "__main__":
