@@ -84,7 +84,7 @@ absl::Status CheckOptions(const EalOptions& o) {
     return InvalidArgument("memory: {} MB is less than {}", o.memory_mb, kMinMemoryMb);
   if (o.worker_cpus.size() >= RTE_MAX_LCORE)
     return InvalidArgument("workers: {} are too many, at most {}", o.worker_cpus.size(), RTE_MAX_LCORE - 1);
-  if (!o.main_cpus.empty()) RETURN_IF_ERROR(CheckCpuList("control CPUs", o.main_cpus));
+  if (!o.main_cpus.empty()) RETURN_IF_ERROR(CheckCpuList("control CPUs (lcores.control)", o.main_cpus));
   for (size_t i = 0; i < o.worker_cpus.size(); ++i) {
     RETURN_IF_ERROR(CheckCpuList(fmt::format("CPUs of worker {}", i), o.worker_cpus[i]));
   }

@@ -100,7 +100,7 @@ class Switch::Impl {
     current = std::make_shared<const Tables>(EmptyTables());
     workers.Publish(*current);
     for (const SwitchOptions::WorkerOptions& w : o.workers) {
-      RETURN_IF_ERROR(workers.Add(w.cpu, w.mode).status());
+      RETURN_IF_ERROR(Annotate(workers.Add(w.cpu, w.mode).status(), "lcores.workers"));
     }
     sweeper = std::thread([this] { Sweep(); });
     return absl::OkStatus();

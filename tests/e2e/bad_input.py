@@ -76,6 +76,10 @@ def daemons(lab, checks, node):
     with open(path, "w") as f:
         json.dump(other, f)
     checks.refused(sh(in_ns(node.ns, [lab.program("podwired"), "--config", path]), check=False), 1, "eth7")
+    for lcores, key in (({"workers": [1000]}, "lcores.workers"), ({"workers": [1], "control": 1000}, "lcores.control")):
+        with open(path, "w") as f:
+            json.dump({**other, "lcores": lcores}, f)
+        checks.refused(sh(in_ns(node.ns, [lab.program("podwired"), "--config", path]), check=False), 1, key, "CPU 1000 does not exist")
     checks.equal(pod.ping("10.244.1.1"), 3, "the first one goes on still")
     node.detach(pod)
 

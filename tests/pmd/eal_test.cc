@@ -120,8 +120,8 @@ TEST(Eal, BadOptionsAreNamedAndNothingIsStarted) {
   EXPECT_THAT(Outcome({.file_prefix = "../x"}), HasSubstr("file prefix \"../x\""));
   EXPECT_THAT(Outcome({.file_prefix = ""}), HasSubstr("file prefix"));
   EXPECT_THAT(Outcome({.memory_mb = 1}), HasSubstr("memory: 1 MB"));
-  EXPECT_THAT(Outcome({.main_cpus = "x"}), HasSubstr("control CPUs: \"x\""));
-  EXPECT_THAT(Outcome({.main_cpus = "0,"}), HasSubstr("control CPUs: \"0,\""));
+  EXPECT_THAT(Outcome({.main_cpus = "x"}), HasSubstr("control CPUs (lcores.control): \"x\""));
+  EXPECT_THAT(Outcome({.main_cpus = "0,"}), HasSubstr("control CPUs (lcores.control): \"0,\""));
   EXPECT_THAT(Outcome({.worker_cpus = {"0", "0-"}}), HasSubstr("CPUs of worker 1: \"0-\""));
   EXPECT_THAT(Outcome({.worker_cpus = {""}}), HasSubstr("CPUs of worker 0"));
   EXPECT_THAT(Outcome({.worker_cpus = {"0-1000"}}), HasSubstr("may not be used"));
