@@ -10,8 +10,8 @@
 namespace podwire {
 namespace {
 
-std::string NodeJson(const std::string& name, const std::string& cidr, const std::string& ip,
-                     const std::string& mac) {
+std::string OverlayNodeJson(const std::string& name, const std::string& cidr, const std::string& ip,
+                            const std::string& mac) {
   return R"({"apiVersion":"v1","kind":"Node","metadata":{"name":")" + name + R"(","annotations":{
     "flannel.alpha.coreos.com/backend-type":"vxlan","flannel.alpha.coreos.com/public-ip":")" +
          ip + R"(","flannel.alpha.coreos.com/backend-data":"{\"VNI\":1,\"VtepMAC\":\")" + mac +
@@ -28,7 +28,7 @@ class BuildTablesTest : public testing::Test {
   BuildTablesTest()
       : state_("node-a",
                ParseNetConfText(R"({"Network":"10.244.0.0/16","Backend":{"Type":"vxlan"}})").value()) {
-    state_.Put(One(NodeJson("node-a", "10.244.1.0/24", "192.0.2.1", "02:00:00:00:00:aa")));
+    state_.Put(One(OverlayNodeJson("node-a", "10.244.1.0/24", "192.0.2.1", "02:00:00:00:00:aa")));
     ports_.push_back({&uplink_, PortRole::kUnderlay, "uplink", uplink_.mac(), 1500});
     underlay_.port = "uplink";
     underlay_.address = *ParseInterfaceAddress("192.0.2.1/24");
@@ -67,7 +67,7 @@ class BuildTablesTest : public testing::Test {
 };
 
 TEST_F(BuildTablesTest, LocalNodeAndPeers) {
-  state_.Put(One(NodeJson("node-b", "10.244.2.0/24", "192.0.2.2", "02:00:00:00:00:bb")));
+  state_.Put(One(OverlayNodeJson("node-b", "10.244.2.0/24", "192.0.2.2", "02:00:00:00:00:bb")));
   Attach("dev", "web", "10.244.1.7/24", 0);
   const Tables& t = Build();
   EXPECT_EQ(t.local.underlay_port, PortId(0));
@@ -121,7 +121,7 @@ TEST_F(BuildTablesTest, VersionsCountUpExactlyWhenVerdictsMayChange) {
   EXPECT_NE(web, 0u);
   Build();
   EXPECT_EQ(tables_->endpoints[0].version, web) << "nothing changed";
-  state_.Put(One(NodeJson("node-b", "10.244.2.0/24", "192.0.2.2", "02:00:00:00:00:bb")));
+  state_.Put(One(OverlayNodeJson("node-b", "10.244.2.0/24", "192.0.2.2", "02:00:00:00:00:bb")));
   Build();
   EXPECT_EQ(tables_->endpoints[0].version, web) << "a route is no policy";
   state_.Put(One(DenyAll("dev")));
@@ -165,7 +165,7 @@ TEST_F(BuildTablesTest, PolicyIsInTheTables) {
 }
 
 TEST_F(BuildTablesTest, WarnsOfAnotherPublicIp) {
-  state_.Put(One(NodeJson("node-a", "10.244.1.0/24", "192.0.2.77", "02:00:00:00:00:aa")));
+  state_.Put(One(OverlayNodeJson("node-a", "10.244.1.0/24", "192.0.2.77", "02:00:00:00:00:aa")));
   Build();
   ASSERT_EQ(warnings_.size(), 1u);
   EXPECT_NE(warnings_[0].find("192.0.2.77"), std::string::npos);
