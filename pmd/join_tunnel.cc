@@ -139,6 +139,8 @@ class Joiner {
     if (!FindTcpSegment(ip, contiguous, len, segment) || rte_raw_cksum(ip, kIp) != 0xffff) return false;
     const bool first = segments_.segments() == 0;
     if (first) {
+      // Join writes behind the outer header.
+      if (ip != rte_pktmbuf_mtod_offset(&m_, const uint8_t*, super_.header_len + prefix_)) return false;
       const auto* eth = reinterpret_cast<const rte_ether_hdr*>(data + sizeof(rte_vxlan_hdr));
       if (vxlan_ && eth->ether_type != RTE_BE16(RTE_ETHER_TYPE_IPV4)) return false;
     } else if (std::memcmp(segments_.first().ip - prefix_, data, prefix_) != 0 ||

@@ -23,7 +23,8 @@ class Poller {
 
   /// Takes over the tables' ports as far as the plan gives them to this worker. Not on the packet path. Must
   /// see every change of a port slot (Switch::Publish waits for that), for a descriptor's number may come
-  /// back as another port's.
+  /// back as another port's. The ports and the plan's counters are used until the next Rebuild: both must
+  /// outlive it.
   void Rebuild(const Tables& t, const PollPlan& plan);
 
   /// Up to `n` packets with the port each came in on, from several ports.

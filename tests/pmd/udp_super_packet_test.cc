@@ -34,14 +34,19 @@ void FinishOuter(Bytes& b) {
   Put16(b, 40, PseudoSum(b, 14, 17, b.size() - 34));
 }
 
+/// What a port that receives says of a UDP super-packet.
+Offload ReceivedOffload(size_t datagram_len) {
+  return {.csum_start = 34,
+          .csum_offset = 6,
+          .gso_size = static_cast<uint16_t>(datagram_len),
+          .gso_type = GsoType::kUdp,
+          .flags = Offload::kNeedsCsum};
+}
+
 /// A UDP super-packet of these datagrams, in the way of a port that receives.
 rte_mbuf* ToMbuf(const Bytes& bytes, size_t datagram_len, size_t first_len = 2048) {
   rte_mbuf* m = ChainMbufs(bytes, first_len, 60000);
-  OffloadOf(*m) = {.csum_start = 34,
-                   .csum_offset = 6,
-                   .gso_size = static_cast<uint16_t>(datagram_len),
-                   .gso_type = GsoType::kUdp,
-                   .flags = Offload::kNeedsCsum};
+  OffloadOf(*m) = ReceivedOffload(datagram_len);
   return m;
 }
 
@@ -274,6 +279,21 @@ class TightPacket {
   rte_mbuf saved_;
   std::unique_ptr<uint8_t[]> block_;
 };
+
+TEST(JoinTunnel, TheFirstDatagramsHeadersMustBeInTheFirstMbuf) {
+  TestPools();
+  std::mt19937 random(9);
+  for (const bool vxlan : {true, false}) {
+    const Case c = MakeCase(random, vxlan ? Tunnel::kVxlan : Tunnel::kUdp, 4000, 1000);
+    const size_t headers = c.packet.header;
+    for (const size_t first : {kHeader, kHeader + 1, headers - 1}) {
+      TightPacket packet(c.Super(), first);
+      OffloadOf(*packet) = ReceivedOffload(c.datagrams[0].size());
+      EXPECT_FALSE(Join(*packet, vxlan ? kVxlan : kBare)) << "vxlan " << vxlan << " first " << first;
+      EXPECT_EQ(ToBytes(*packet), c.Super()) << "vxlan " << vxlan << " first " << first;
+    }
+  }
+}
 
 /// Bytes put right so that random ones get further than the first check.
 void FinishSome(std::mt19937& random, Bytes& b) {

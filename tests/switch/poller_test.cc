@@ -41,7 +41,8 @@ TEST(PollerTest, BusyPortsShareTheBursts) {
     tables.ports.push_back({.port = &port, .own_mac = {}, .peer_mac = {}, .name = {}});
   Poller poller(0);
   const uint16_t workers[] = {0};
-  poller.Rebuild(tables, PlanFor(tables, {}, workers));
+  const PollPlan plan = PlanFor(tables, {}, workers);
+  poller.Rebuild(tables, plan);
   std::array<int, std::size(ports)> received{};
   rte_mbuf* mbufs[64];
   PortId in_ports[64];
