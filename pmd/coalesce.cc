@@ -62,6 +62,7 @@ TcpCoalescer::TcpCoalescer(const TcpSegment& first) noexcept : first_(first), le
 
 bool TcpCoalescer::Continues(const TcpSegment& next) const noexcept {
   if (ended_ || next.header_len != first_.header_len || next.payload_len > first_.payload_len) return false;
+  if (first_.payload_len < kMinGsoSize) return false;
   if (len_ + next.payload_len > UINT16_MAX) return false;
   const rte_ipv4_hdr& ip = IpOf(first_);
   const rte_tcp_hdr& tcp = TcpOf(first_);

@@ -26,7 +26,8 @@ uint16_t TcpPseudoSum(const uint8_t* ip, uint16_t tcp_len) noexcept;
 
 /// Generic receive offload of one connection: successive segments that a super-packet can stand for without
 /// a difference to its receiver (Linux's rules: all but the last as long as the first, equal in all header
-/// fields but lengths, checksums, sequence numbers and, with DF, ids; PSH and FIN end it).
+/// fields but lengths, checksums, sequence numbers and, with DF, ids; PSH and FIN end it), and of kMinGsoSize
+/// bytes at least.
 class TcpCoalescer {
  public:
   static constexpr uint16_t kMaxHeader = 20 + 60;

@@ -10,6 +10,11 @@ namespace podwire {
 /// kUdp stays inside the port that received it, which cuts it up.
 enum class GsoType : uint8_t { kNone = 0, kTcp4 = 1, kTcp6 = 2, kUdp = 3 };
 
+/// The least gso_size of a TCP super-packet, bytes: the kernel's smallest MSS, 48, less the longest TCP
+/// options. Smaller segments are refused or left as they are, for a packet must not become thousands of
+/// frames.
+inline constexpr uint16_t kMinGsoSize = 8;
+
 /// Checksum and segmentation work still to be done on a packet, with Linux's (virtio's) meaning. Whoever puts
 /// an mbuf into a burst sets it: every port's RxBurst does for each mbuf, other producers assign `Offload{}`.
 /// It lies where devices leave their RSS hash, of which we make no use: in the mbuf's first cache line, which
@@ -25,7 +30,7 @@ enum class GsoType : uint8_t { kNone = 0, kTcp4 = 1, kTcp6 = 2, kUdp = 3 };
 struct [[gnu::may_alias]] Offload {
   uint16_t csum_start = 0;   ///< bytes from mbuf data start; who prepends or strips headers moves it
   uint16_t csum_offset = 0;  ///< of the checksum field, from csum_start: 16 TCP, 6 UDP
-  uint16_t gso_size = 0;     ///< TCP payload bytes a segment, 0: not a super-packet
+  uint16_t gso_size = 0;     ///< TCP payload bytes a segment, kMinGsoSize at least; 0: not a super-packet
   GsoType gso_type = GsoType::kNone;
   uint8_t flags = 0;
 

@@ -23,9 +23,8 @@ namespace {
 
 constexpr uint32_t kEthernet = sizeof(rte_ether_hdr);
 constexpr uint8_t kVxlanFlags =
-    0x08;  // a VNI and nothing else: other bits change the format (GPE, group policy)
-constexpr uint16_t kMinSegment = 8;  // the kernel's smallest MSS, 48, less the longest TCP options
-constexpr uint32_t kQuotedL4 = 8;    // RFC 792: what an ICMP error quotes at least
+    0x08;                          // a VNI and nothing else: other bits change the format (GPE, group policy)
+constexpr uint32_t kQuotedL4 = 8;  // RFC 792: what an ICMP error quotes at least
 
 constexpr uint8_t kOptionEnd = 0, kOptionNop = 1, kOptionLooseRoute = 131, kOptionStrictRoute = 137;
 
@@ -363,7 +362,7 @@ DropReason Parser::CheckOffload(Packet& p, const Ip& ip, uint32_t outer_l4) noex
 }
 
 DropReason Parser::CheckSegments(const Packet& p, const Ip& ip, Offload& offload) noexcept {
-  if (offload.gso_type != GsoType::kTcp4 || p.key.proto != IPPROTO_TCP || offload.gso_size < kMinSegment) {
+  if (offload.gso_type != GsoType::kTcp4 || p.key.proto != IPPROTO_TCP || offload.gso_size < kMinGsoSize) {
     return DropReason::kMalformed;
   }
   const uint32_t header = (At<rte_tcp_hdr>(p, ip.l4)->data_off >> 4) * 4u;

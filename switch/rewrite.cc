@@ -25,7 +25,6 @@ namespace {
 
 constexpr uint16_t kEthernet = sizeof(rte_ether_hdr);
 constexpr uint16_t kOuterL4 = kEthernet + sizeof(rte_ipv4_hdr);
-constexpr uint16_t kMinSegment = 8;
 
 rte_ipv4_hdr* IpOf(const Packet& p) { return rte_pktmbuf_mtod_offset(p.mbuf, rte_ipv4_hdr*, p.l3_offset); }
 
@@ -94,7 +93,7 @@ bool ShrinkSegments(Packet& packet, uint16_t mtu) noexcept {
   Offload& offload = OffloadOf(*packet.mbuf);
   if (offload.gso_size == 0 || packet.dont_fragment) return false;
   const uint16_t headers = SegmentHeaders(packet);
-  if (mtu < headers + kMinSegment) return false;
+  if (mtu < headers + kMinGsoSize) return false;
   offload.gso_size = static_cast<uint16_t>(mtu - headers);
   return true;
 }

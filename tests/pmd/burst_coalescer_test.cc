@@ -168,6 +168,16 @@ TEST(BurstCoalescer, WhatTheReceiverCouldTellApartStaysApart) {
   EXPECT_EQ(Packets([](Segment& s) { s.flags = 0; }), 2u) << "no ACK";
 }
 
+TEST(BurstCoalescer, SegmentsTooSmallForASuperPacketStayApart) {
+  const auto run = [](uint32_t payload) {
+    return Coalesce(Stream({{.payload = payload}, {.sequence = 1000 + payload, .payload = payload}}))
+        .sizes.size();
+  };
+  EXPECT_EQ(run(kMinGsoSize - 1), 2u) << "parse would refuse it";
+  EXPECT_EQ(run(kMinGsoSize), 1u);
+  EXPECT_EQ(Coalesce(Stream({{}, {.sequence = 1100, .payload = 1}})).sizes.size(), 1u) << "the last may be";
+}
+
 TEST(BurstCoalescer, WithoutDfTheIdsMustCountUp) {
   const auto run = [](uint16_t id) {
     return Coalesce(Stream({{.id = 65535, .df = false}, {.sequence = 1100, .id = id, .df = false}}))

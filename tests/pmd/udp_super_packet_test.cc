@@ -165,6 +165,15 @@ TEST(JoinTunnel, OnlyTheWholeStreamInOrder) {
   EXPECT_FALSE(Joins(c, kVxlan)) << "one only";
 }
 
+TEST(JoinTunnel, SegmentsTooSmallForASuperPacketStayApart) {
+  TestPools();
+  std::mt19937 random(10);
+  EXPECT_FALSE(Joins(MakeCase(random, Tunnel::kVxlan, 40, kMinGsoSize - 1), kVxlan))
+      << "parse would refuse it";
+  EXPECT_TRUE(Joins(MakeCase(random, Tunnel::kVxlan, 40, kMinGsoSize), kVxlan));
+  EXPECT_TRUE(Joins(MakeCase(random, Tunnel::kVxlan, kMinGsoSize + 1, kMinGsoSize), kVxlan));
+}
+
 TEST(JoinTunnel, OnlyWhatIsToTheTunnel) {
   TestPools();
   std::mt19937 random(5);
