@@ -27,7 +27,8 @@ bool SameIp(const rte_ipv4_hdr& a, const rte_ipv4_hdr& b) {
 
 bool SameTcp(const rte_tcp_hdr& a, const rte_tcp_hdr& b) {
   return a.src_port == b.src_port && a.dst_port == b.dst_port && a.recv_ack == b.recv_ack &&
-         a.rx_win == b.rx_win && ((a.tcp_flags ^ b.tcp_flags) & ~kEndFlags) == 0 && a.data_off == b.data_off;
+         a.rx_win == b.rx_win && a.tcp_urp == b.tcp_urp && ((a.tcp_flags ^ b.tcp_flags) & ~kEndFlags) == 0 &&
+         a.data_off == b.data_off;
 }
 
 }  // namespace

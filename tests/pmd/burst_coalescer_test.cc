@@ -24,6 +24,7 @@ struct Segment {
   uint32_t sequence = 1000;
   uint32_t ack = 77;
   uint16_t window = 501;
+  uint16_t urgent = 0;
   uint16_t id = 1;
   uint8_t flags = kAck;
   uint8_t ttl = 64;
@@ -57,6 +58,7 @@ Bytes FrameOf(const Segment& s) {
   Put16(b, kL4, s.port);
   Put32(b, kL4 + 8, s.ack);
   Put16(b, kL4 + 14, s.window);
+  Put16(b, kL4 + 18, s.urgent);
   b[kL4 + 31] = s.timestamp;
   Complete(b);
   return b;
@@ -155,6 +157,7 @@ TEST(BurstCoalescer, WhatTheReceiverCouldTellApartStaysApart) {
   EXPECT_EQ(Packets([](Segment& s) { s.sequence = 1101; }), 2u) << "gap";
   EXPECT_EQ(Packets([](Segment& s) { s.ack = 78; }), 2u);
   EXPECT_EQ(Packets([](Segment& s) { s.window = 500; }), 2u);
+  EXPECT_EQ(Packets([](Segment& s) { s.urgent = 1; }), 2u) << "without URG too";
   EXPECT_EQ(Packets([](Segment& s) { s.ttl = 63; }), 2u);
   EXPECT_EQ(Packets([](Segment& s) { s.tos = 3; }), 2u) << "congestion experienced";
   EXPECT_EQ(Packets([](Segment& s) { s.timestamp = 10; }), 2u);
