@@ -43,9 +43,14 @@ void Poller::Watch(PortId id, Port* port, QueueCounter* counter) {
   w = {.port = port, .counter = counter, .fd = fd};
   if (fd < 0) return;
   epoll_event event{.events = EPOLLIN, .data = {.u32 = id.value()}};
-  if (epoll_ctl(epoll_, EPOLL_CTL_ADD, fd, &event) == 0) return;
-  w.fd = -1;
-  --watched_count_;
+  if (epoll_ctl(epoll_, EPOLL_CTL_ADD, fd, &event) != 0) {
+    w.fd = -1;
+    --watched_count_;
+    return;
+  }
+  // Its last worker may have left frames that the port has read: the descriptor does not tell of these.
+  w.ready = true;
+  ready_.push_back(id);
 }
 
 void Poller::Rebuild(const Tables& t, const PollPlan& plan) {

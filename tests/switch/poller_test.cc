@@ -34,6 +34,47 @@ class BusyPort : public Port {
   int fd_;
 };
 
+/// Keeps frames that it has read already, as netdev ports do: nothing waits at its descriptor.
+class ReadAheadPort : public BusyPort {
+ public:
+  explicit ReadAheadPort(uint16_t frames) : BusyPort("uplink", true), frames_(frames) {
+    eventfd_t count;
+    eventfd_read(rx_fd(), &count);
+  }
+  uint16_t RxBurst(uint16_t queue, rte_mbuf** mbufs, uint16_t n) noexcept override {
+    const uint16_t given = std::min(n, frames_);
+    frames_ = static_cast<uint16_t>(frames_ - given);
+    return BusyPort::RxBurst(queue, mbufs, given);
+  }
+
+ private:
+  uint16_t frames_;
+};
+
+TEST(PollerTest, WhatAPortHasReadAheadDoesNotWaitForTheNextFrame) {
+  ReadAheadPort port(40);
+  Tables tables;
+  tables.ports.push_back({.port = &port, .own_mac = {}, .peer_mac = {}, .name = {}});
+  const uint16_t workers[] = {0};
+  const PollPlan plan = PlanFor(tables, {}, workers);
+  const QueueMove move{.port = PortId{0}, .queue = 0, .from = 0, .to = 1};
+  const PollPlan nobodys = WithMoves(plan, {&move, 1}, true), moved = WithMoves(plan, {&move, 1}, false);
+  Poller before(0), after(1);
+  rte_mbuf* mbufs[64];
+  PortId in_ports[64];
+  before.Rebuild(tables, plan);
+  after.Rebuild(tables, plan);
+  EXPECT_EQ(before.Receive(mbufs, in_ports, 10), 10);
+  before.Rebuild(tables, nobodys);
+  after.Rebuild(tables, nobodys);
+  EXPECT_EQ(before.Receive(mbufs, in_ports, 64), 0) << "not its own any more";
+  after.Rebuild(tables, moved);
+  after.Wait(1'000'000);  // returns at once
+  EXPECT_EQ(after.Receive(mbufs, in_ports, 64), 30);
+  EXPECT_EQ(in_ports[0], PortId{0});
+  EXPECT_EQ(after.Receive(mbufs, in_ports, 64), 0) << "from now on by the descriptor";
+}
+
 TEST(PollerTest, BusyPortsShareTheBursts) {
   BusyPort ports[] = {{"tap1", true}, {"tap2", true}, {"tap3", true}, {"uplink", false}, {"vm", false}};
   Tables tables;
