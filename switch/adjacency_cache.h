@@ -26,7 +26,8 @@ struct alignas(64) ResolvedAdjacency {
 
 /// One worker's resolved adjacencies, by NextHopId. They are filled by the packets that take the long way
 /// (output.cc) and are all void when the tables or a neighbour change, and after kValidMs in any case: so a
-/// neighbour that is used stays marked as used, is asked for in time and is given up in time.
+/// neighbour that is used stays marked as used, is asked for in time and is given up in time. None is good
+/// while a packet waits for its neighbour.
 class AdjacencyCache {
  public:
   static constexpr uint32_t kValidMs = 256;
@@ -42,8 +43,10 @@ class AdjacencyCache {
     generation_ = generation;
     changes_ = neighbor_changes;
     since_ms_ = now_ms;
-    ++epoch_;
+    Void();
   }
+  /// None is good until it is learned again.
+  void Void() noexcept { ++epoch_; }
 
   /// `hop` is one of the tables that Resize has seen.
   const ResolvedAdjacency& At(NextHopId hop) const noexcept { return resolved_[hop.value()]; }

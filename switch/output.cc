@@ -45,6 +45,7 @@ void QueueForNeighbor(WorkerContext& w, Packet& p, NextHopId next_hop, NeighborI
   const DropReason reason = w.pending.Push(p, next_hop, w.tables->generation, neighbor, w.now_ms);
   if (reason != DropReason::kNone) return DropPacket(w, p, reason);
   w.counters.Add(Counter::kQueued);
+  w.adjacencies.Void();  // or plain packets of the same flow would pass this one
 }
 
 /// A stripped packet that fits: resolves the next hop's MAC, or waits for it.
@@ -61,6 +62,10 @@ void Transmit(WorkerContext& w, Packet& p, Path path) noexcept {
   }
   if (r.probe) SendArpRequest(w, path.neighbor, r.usable ? r.mac : MacAddr{});
   if (!r.usable) return QueueForNeighbor(w, p, path.next_hop, path.neighbor);
+  w.pending.Release(path.neighbor, [&](PendingPacket& waiting) {
+    w.counters.Subtract(Counter::kQueued);
+    ResumePacket(w, waiting, r.mac);
+  });
   w.adjacencies.Learn(path.next_hop, a, r.mac);
   Finish(w, p, a, r.mac);
 }

@@ -8,13 +8,20 @@ DropReason PendingQueue::Push(const Packet& packet, NextHopId next_hop, uint32_t
                               NeighborId neighbor, uint32_t now_ms) noexcept {
   const auto same = std::count_if(queue_.begin(), queue_.begin() + size_,
                                   [neighbor](const PendingPacket& p) { return p.neighbor == neighbor; });
-  if (size_ == kCapacity || same >= kPerNeighbor) return DropReason::kNeighborQueueFull;
-  queue_[size_++] = {.packet = packet,
-                     .next_hop = next_hop,
-                     .generation = generation,
-                     .deadline_ms = now_ms + kWaitMs,
-                     .neighbor = neighbor};
-  return DropReason::kNone;
+  if (same >= kPerNeighbor) return DropReason::kNeighborQueueFull;
+  const bool added = Add({.packet = packet,
+                          .next_hop = next_hop,
+                          .generation = generation,
+                          .deadline_ms = now_ms + kWaitMs,
+                          .neighbor = neighbor});
+  return added ? DropReason::kNone : DropReason::kNeighborQueueFull;
+}
+
+bool PendingQueue::Add(const PendingPacket& waiting) noexcept {
+  if (size_ == kCapacity) return false;
+  queue_[size_++] = waiting;
+  waited_for_.set(waiting.neighbor.value());
+  return true;
 }
 
 bool PendingQueue::Due(uint32_t now_ms, uint32_t changes) noexcept {

@@ -1,6 +1,8 @@
 #pragma once
 
 #include <array>
+#include <bitset>
+#include <cstddef>
 #include <cstdint>
 
 #include "net/id.h"
@@ -29,6 +31,8 @@ class PendingQueue {
   /// Takes the mbuf when kNone; else kNeighborQueueFull and it stays the caller's.
   DropReason Push(const Packet& packet, NextHopId next_hop, uint32_t generation, NeighborId neighbor,
                   uint32_t now_ms) noexcept;
+  /// One that has waited in another queue goes on waiting. False when full: the mbuf stays the caller's.
+  bool Add(const PendingPacket& waiting) noexcept;
 
   /// emit(PendingPacket&, const MacAddr&) for what can go, in order of arrival; drop(PendingPacket&) for what
   /// has waited kWaitMs. Both take the mbuf. probe(NeighborId) when it is time to ask again. Cheap when
@@ -36,30 +40,57 @@ class PendingQueue {
   template <class Emit, class Probe, class Drop>
   void Flush(uint32_t now_ms, NeighborTable& neighbors, Emit&& emit, Probe&& probe, Drop&& drop) noexcept {
     if (size_ == 0 || !Due(now_ms, neighbors.changes())) return;
-    // emit may queue again: what came meanwhile is behind `n` and kept.
-    const uint16_t n = size_;
-    uint16_t kept = 0;
-    for (uint16_t i = 0; i < n; ++i) {
-      PendingPacket p = queue_[i];
+    TakeIf([&](PendingPacket& p) {
       const NeighborTable::Result r = neighbors.Use(p.neighbor, now_ms);
       if (r.probe && !r.usable) probe(p.neighbor);
       if (r.usable) {
         emit(p, r.mac);
-      } else if (r.expired || static_cast<int32_t>(now_ms - p.deadline_ms) >= 0) {
-        drop(p);
-      } else {
-        queue_[kept++] = p;
+        return true;
       }
+      if (!r.expired && static_cast<int32_t>(now_ms - p.deadline_ms) < 0) return false;
+      drop(p);
+      return true;
+    });
+  }
+
+  /// emit(PendingPacket&) for all that waits for this neighbour, in order of arrival: before anything else is
+  /// sent there. Cheap when nothing does, for every packet that is not plain. Nothing while packets are taken
+  /// out anyway, by a Flush or another Release that has this called: these keep the order.
+  template <class Emit>
+  void Release(NeighborId neighbor, Emit&& emit) noexcept {
+    if (!waited_for_[neighbor.value()] || taking_) return;
+    TakeIf([&](PendingPacket& p) {
+      if (p.neighbor != neighbor) return false;
+      emit(p);
+      return true;
+    });
+  }
+
+  /// Takes out those of which take(PendingPacket&) is true: it has the mbuf. `take` may queue again; what
+  /// came meanwhile stays, behind the others.
+  template <class Take>
+  void TakeIf(Take&& take) noexcept {
+    taking_ = true;
+    const uint16_t n = size_;
+    uint16_t kept = 0;
+    for (uint16_t i = 0; i < n; ++i) {
+      PendingPacket p = queue_[i];
+      if (!take(p)) queue_[kept++] = p;
     }
     for (uint16_t i = n; i < size_; ++i) queue_[kept++] = queue_[i];
     size_ = kept;
+    waited_for_.reset();
+    for (uint16_t i = 0; i < size_; ++i) waited_for_.set(queue_[i].neighbor.value());
+    taking_ = false;
   }
 
   /// Gives everything to drop(PendingPacket&): the worker ends.
   template <class Drop>
   void Clear(Drop&& drop) noexcept {
-    for (uint16_t i = 0; i < size_; ++i) drop(queue_[i]);
-    size_ = 0;
+    TakeIf([&](PendingPacket& p) {
+      drop(p);
+      return true;
+    });
   }
 
   uint16_t size() const { return size_; }
@@ -70,7 +101,9 @@ class PendingQueue {
   bool Due(uint32_t now_ms, uint32_t changes) noexcept;
 
   std::array<PendingPacket, kCapacity> queue_;
+  std::bitset<size_t{UINT16_MAX} + 1> waited_for_;  ///< by NeighborId
   uint16_t size_ = 0;
+  bool taking_ = false;
   uint32_t seen_changes_ = 0;
   uint32_t scanned_ms_ = 0;
 };

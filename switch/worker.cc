@@ -163,8 +163,8 @@ uint16_t Worker::OneLoop(uint64_t now_tsc) noexcept {
   if (sampled) latency_.Record(rte_rdtsc() - received_tsc, n);
   w.flows.AgeInPace(w.now_ms);
   flow_count_.store(w.flows.size(), std::memory_order_relaxed);
-  waiting_.store(w.pending.size(), std::memory_order_release);
   mailbox_.Poll(w);
+  waiting_.store(w.pending.size(), std::memory_order_release);
   return n;
 }
 

@@ -6,6 +6,7 @@
 #include <thread>
 
 #include "net/status.h"
+#include "switch/output.h"
 
 namespace podwire {
 namespace {
@@ -17,6 +18,45 @@ struct KnownFragment {
   FragmentPorts ports;
   uint32_t learned_ms;
 };
+
+/// Later fragments are known by what the first one carried.
+void HandOverFragments(Worker& giver, Worker& taker, const std::set<PortId>& ports) {
+  std::vector<KnownFragment> known;
+  known.reserve(size_t{FragmentTable::kSets} * FragmentTable::kWays);  // the worker must not allocate
+  giver.Call([&](WorkerContext& w) {
+    w.fragments.ForEach(w.now_ms, [&](const auto& key, FragmentPorts fragment_ports, uint32_t learned_ms) {
+      if (ports.contains(key.in_port)) known.push_back({key, fragment_ports, learned_ms});
+    });
+  });
+  if (known.empty()) return;
+  taker.Call([&](WorkerContext& w) {
+    for (const KnownFragment& k : known) w.fragments.Learn(k.key, k.ports, k.learned_ms);
+  });
+}
+
+/// Packets that wait for ARP: those that come to the next worker are behind them.
+void HandOverPending(Worker& giver, Worker& taker, const std::set<PortId>& ports) {
+  std::vector<PendingPacket> waiting;
+  waiting.reserve(PendingQueue::kCapacity);
+  giver.Call([&](WorkerContext& w) {
+    w.pending.TakeIf([&](PendingPacket& p) {
+      if (!ports.contains(p.packet.key.in_port)) return false;
+      w.counters.Subtract(Counter::kQueued);
+      waiting.push_back(p);
+      return true;
+    });
+  });
+  if (waiting.empty()) return;
+  taker.Call([&](WorkerContext& w) {
+    for (PendingPacket& p : waiting) {
+      if (w.pending.Add(p)) {
+        w.counters.Add(Counter::kQueued);
+      } else {
+        DropPacket(w, p.packet, DropReason::kNeighborQueueFull);
+      }
+    }
+  });
+}
 
 }  // namespace
 
@@ -156,18 +196,22 @@ void WorkerSet::Publish(const Tables& next) {
 void WorkerSet::Apply(std::span<const QueueMove> moves) {
   if (moves.empty()) return;
   PublishPlan(WithMoves(*plan(), moves, /*to_nobody=*/true));
-  HandOverFragments(moves);
+  HandOver(moves);
   PublishPlan(WithMoves(*plan(), moves, /*to_nobody=*/false));
 }
 
-/// Later fragments are known by what the first one carried, which the worker before has seen.
-void WorkerSet::HandOverFragments(std::span<const QueueMove> moves) {
+/// What the worker before knows of a queue's packets goes with the queue.
+void WorkerSet::HandOver(std::span<const QueueMove> moves) {
   std::set<std::pair<uint16_t, uint16_t>> pairs;
   for (const QueueMove& m : moves) pairs.emplace(m.from, m.to);
+  const auto now = plan();
   for (const auto& [from, to] : pairs) {
-    std::set<PortId> ports;
+    std::set<PortId> ports, whole;
     for (const QueueMove& m : moves) {
-      if (m.from == from && m.to == to) ports.insert(m.port);
+      if (m.from != from || m.to != to) continue;
+      ports.insert(m.port);
+      // A packet does not say which queue it came from: those of a port with several stay.
+      if (now->ports[m.port.value()].queues.size() == 1) whole.insert(m.port);
     }
     std::shared_ptr<Worker> giver, taker;
     {
@@ -175,17 +219,8 @@ void WorkerSet::HandOverFragments(std::span<const QueueMove> moves) {
       giver = workers_[from];
       taker = workers_[to];
     }
-    std::vector<KnownFragment> known;
-    known.reserve(size_t{FragmentTable::kSets} * FragmentTable::kWays);  // the worker must not allocate
-    giver->Call([&](WorkerContext& w) {
-      w.fragments.ForEach(w.now_ms, [&](const auto& key, FragmentPorts fragment_ports, uint32_t learned_ms) {
-        if (ports.contains(key.in_port)) known.push_back({key, fragment_ports, learned_ms});
-      });
-    });
-    if (known.empty()) continue;
-    taker->Call([&](WorkerContext& w) {
-      for (const KnownFragment& k : known) w.fragments.Learn(k.key, k.ports, k.learned_ms);
-    });
+    HandOverFragments(*giver, *taker, ports);
+    HandOverPending(*giver, *taker, whole);
   }
 }
 

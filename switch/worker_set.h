@@ -55,7 +55,7 @@ class WorkerSet {
   absl::StatusOr<uint16_t> FreeIndex(unsigned cpu) const;
   void PublishPlan(PollPlan plan);
   void Apply(std::span<const QueueMove> moves);
-  void HandOverFragments(std::span<const QueueMove> moves);
+  void HandOver(std::span<const QueueMove> moves);
   void WaitForAll();
 
   WorkerShared& shared_;

@@ -1,11 +1,15 @@
 #include <sched.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <mutex>
+#include <numeric>
 #include <thread>
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -266,6 +270,55 @@ TEST_F(WorkerSetTest, LaterFragmentsFollowTheirQueue) {
   EXPECT_EQ(b.sent_count, 2);
   EXPECT_EQ(sw_->ReadCounters().dropped(), 0u);
   Publish(nullptr, nullptr);
+}
+
+/// May be sent to by several workers.
+class SharedPort : public ScriptPort {
+ public:
+  using ScriptPort::ScriptPort;
+  uint16_t TxBurst(uint16_t queue, rte_mbuf** mbufs, uint16_t n) noexcept override {
+    const std::lock_guard lock(mutex_);
+    return ScriptPort::TxBurst(queue, mbufs, n);
+  }
+
+ private:
+  std::mutex mutex_;
+};
+
+TEST_F(WorkerSetTest, PacketsThatWaitForANeighbourFollowTheirQueue) {
+  ASSERT_TRUE(sw_->AddWorker(cpus_[1], WorkerMode::kAdaptive).ok());
+  ScriptPort a{"a"};
+  SharedPort uplink{"uplink"};
+  sw_->Publish(std::make_unique<Tables>(NodeTables(&a, nullptr, &uplink)));
+  constexpr uint16_t kRounds = 10;
+  for (uint16_t round = 0; round < kRounds; ++round) {
+    const std::string neighbor = fmt::format("192.0.2.{}", 50 + round);
+    const auto put = [&](uint16_t number) {
+      a.Put(
+          FromPod().Ip4("10.244.1.2", neighbor, {.id = static_cast<uint16_t>(round * 4 + number)}).Udp(1, 2));
+    };
+    put(0);
+    put(1);
+    const uint16_t owner = OwnerOf(kPodPort);
+    const absl::Status moved = Move(kPodPort, owner, 1 - owner);
+    ASSERT_TRUE(moved.ok() || OwnerOf(kPodPort) != owner) << moved;
+    put(2);
+    uplink.Put(Frame().Eth(kUnderlayMac, kPeerMac).Arp(2, kPeerMac, neighbor, kUnderlayMac, "192.0.2.1"));
+    put(3);
+  }
+  for (int i = 0; i < 2000 && sw_->ReadCounters().Get(Counter::kQueued) != 0; ++i) {
+    std::this_thread::sleep_for(milliseconds(1));
+  }
+  Publish(nullptr, nullptr);
+  std::vector<uint16_t> order, expected(kRounds * 4);
+  for (const Bytes& f : uplink.sent) {
+    if (Be16(f, 12) == 0x0800) order.push_back(Be16(f, 18));
+  }
+  std::iota(expected.begin(), expected.end(), 0);
+  // A round's packets may leave behind the next one's first, on another worker.
+  std::ranges::stable_sort(order, {}, [](uint16_t id) { return id / 4; });
+  EXPECT_EQ(order, expected);
+  EXPECT_EQ(sw_->ReadCounters().dropped(), 0u);
 }
 
 /// CPU seconds of this process's workers so far.
