@@ -126,9 +126,12 @@ void NeighborTable::Learn(const IpAddress& address, const MacAddr& mac, uint32_t
     if (id == kNoNeighbor) return;
     Slot& slot = slots_[id.value() & kIndexMask];
     if ((slot.word.load(std::memory_order_relaxed) & kPermanent) != 0) return;
+    const uint32_t age = ElapsedMs(now_ms, slot.confirmed_ms.load(std::memory_order_relaxed));
     slot.confirmed_ms.store(now_ms, std::memory_order_relaxed);
-    const uint64_t owner = slot.word.load(std::memory_order_relaxed) >> kOwnerShift;
-    slot.word.store(owner << kOwnerShift | kKnown | Pack(mac), std::memory_order_release);
+    const uint64_t before = slot.word.load(std::memory_order_relaxed);
+    const uint64_t word = before >> kOwnerShift << kOwnerShift | kKnown | Pack(mac);
+    if (word == before && age < kReachableMs + kStaleMs) return;
+    slot.word.store(word, std::memory_order_release);
   }
   changes_.fetch_add(1, std::memory_order_release);
 }

@@ -68,7 +68,8 @@ class NeighborTable {
   /// Frees unused slots. From a maintenance thread, every few seconds.
   void Sweep(uint32_t now_ms) noexcept;
 
-  /// Counts up with every Learn: packets that wait may go.
+  /// Counts up when a Learn says something new: packets that wait may go, and copies of the MAC are out of
+  /// date.
   uint32_t changes() const noexcept { return changes_.load(std::memory_order_acquire); }
 
   struct Entry {

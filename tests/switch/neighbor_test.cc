@@ -73,6 +73,22 @@ TEST_P(NeighborTest, AnAnswerRefreshesAStaleOne) {
   EXPECT_FALSE(r.probe);
 }
 
+TEST_P(NeighborTest, OnlyWhatIsNewIsAChange) {
+  table_.SlotFor(kPeer, now_);
+  const auto changes = [&](const MacAddr& mac, uint32_t later) {
+    const uint32_t before = table_.changes();
+    table_.Learn(kPeer, mac, now_ + later, false);
+    return table_.changes() - before;
+  };
+  const MacAddr moved = Mac("02:00:00:00:01:08");
+  EXPECT_EQ(changes(kMac, 0), 1u) << "the first answer";
+  EXPECT_EQ(changes(kMac, 1), 0u) << "or each ARP packet would void what the workers have resolved";
+  EXPECT_EQ(changes(kMac, 90'000), 0u) << "stale, but in use";
+  EXPECT_EQ(table_.Snapshot(now_ + 90'000).at(0).state, NeighborState::kReachable);
+  EXPECT_EQ(changes(moved, 90'001), 1u);
+  EXPECT_EQ(changes(moved, 180'001), 1u) << "it had expired, and packets wait";
+}
+
 TEST_P(NeighborTest, AnAnswerByAWorkerWhoseClockIsAheadIsUsable) {
   const NeighborId id = table_.SlotFor(kPeer, now_);
   table_.Learn(kPeer, kMac, now_ + 2, false);
