@@ -56,6 +56,8 @@ class FlowTable {
   static constexpr size_t kMaxBulk = 64;
   /// A flow entry unused for so long goes at the next Age: it is only a cache.
   static constexpr uint32_t kIdleMs = 60'000;
+  static constexpr uint32_t kAgeRoundMs = 16384;                     ///< see AgeInPace
+  static constexpr uint32_t kLongestIdleMs = kIdleMs + kAgeRoundMs;  ///< that an entry is found again after
   /// Entries that Insert, Erase or Age have taken out keep their content until so many others have been taken
   /// out after them: pointers into the table stay good for a burst, though counting in them may be lost.
   static constexpr uint32_t kQuarantine = 256;
@@ -111,7 +113,7 @@ class FlowTable {
  private:
   static constexpr uint32_t kSlots = 10;
   static constexpr uint32_t kMinBuckets = 64;
-  static constexpr uint32_t kAgeRoundMs = 16384, kAgeStepMs = 100;
+  static constexpr uint32_t kAgeStepMs = 100;
   static constexpr uint32_t kMeanLoad = 5;  // entries a bucket at which the table grows
 
   // Tag 0 is an empty slot. A full bucket continues in another of overflow_, by index; 0: none.

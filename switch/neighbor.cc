@@ -4,6 +4,8 @@
 #include <cstring>
 
 #include "switch/elapsed.h"
+#include "switch/flow_key.h"
+#include "switch/flow_table.h"
 
 namespace podwire {
 namespace {
@@ -15,10 +17,14 @@ constexpr int kOwnerShift = 60;
 constexpr int kIndexBits = 12;
 constexpr uint16_t kIndexMask = (1 << kIndexBits) - 1;
 
-constexpr uint32_t kVictimMs = 3000;    // a slot without an answer is given up when unused for so long
+constexpr uint32_t kVictimMs = 5000;    // a slot without an answer is given up when unused for so long
 constexpr uint16_t kVictimTries = 256;  // slots looked at for one
 constexpr uint32_t kUseStampMs = 1000;  // used_ms is exact to this, so that workers seldom write it
 constexpr uint32_t kResolvingMs = 3000;
+
+// A slot cannot have all its owners' numbers in turn while a flow that is idle keeps one of them.
+constexpr uint32_t kOwners = 1u << (64 - kOwnerShift);
+static_assert(kOwners * kVictimMs - kUseStampMs > FlowTable<FlowKey4>::kLongestIdleMs);
 
 uint64_t Pack(const MacAddr& mac) {
   uint64_t v = 0;

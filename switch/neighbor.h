@@ -16,7 +16,8 @@
 namespace podwire {
 
 /// Names a slot of the neighbour table and which of its owners in turn (4 bits), so that a reference kept too
-/// long finds nothing instead of somebody else's MAC.
+/// long finds nothing instead of somebody else's MAC. Good for as long as a flow entry may lie idle: sixteen
+/// owners take longer.
 using NeighborId = Id<struct NeighborIdTag, uint16_t>;
 inline constexpr NeighborId kNoNeighbor{UINT16_MAX};
 

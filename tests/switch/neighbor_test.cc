@@ -5,6 +5,8 @@
 
 #include <gtest/gtest.h>
 
+#include "switch/flow_key.h"
+#include "switch/flow_table.h"
 #include "switch/pending_queue.h"
 #include "tests/switch/packet_builder.h"
 
@@ -144,6 +146,21 @@ TEST_P(NeighborTest, AnOldReferenceNeverFindsTheNextOwner) {
   EXPECT_TRUE(table_.Use(kNoNeighbor, now_).expired);
 }
 
+TEST_P(NeighborTest, ASlotHasTooFewOwnersForOneReferenceToComeRoundWhileAFlowKeepsIt) {
+  const auto address = [](uint32_t i) { return Offset(Ip("10.0.0.0"), i); };
+  // Only one slot can be given to others: each does what it can to use up its owners' numbers.
+  for (uint32_t i = 1; i < NeighborTable::kCapacity; ++i) table_.Learn(address(i), kMac, now_, true);
+  const NeighborId old = table_.SlotFor(kPeer, now_);
+  uint32_t next = 10'000, owners = 0;
+  for (uint32_t later = 0; later < FlowTable<FlowKey4>::kLongestIdleMs; later += 50) {
+    for (int tries = 0; tries < 17; ++tries) {
+      if (table_.SlotFor(address(next), now_ + later) != kNoNeighbor) ++next, ++owners;
+    }
+    ASSERT_TRUE(owners == 0 || table_.Use(old, now_ + later).expired) << owners << " owners in " << later;
+  }
+  EXPECT_GE(owners, 10u);
+}
+
 TEST_P(NeighborTest, SweepForgetsWhatAWrappedClockWouldRevive) {
   const NeighborId id = table_.SlotFor(kPeer, now_);
   table_.Learn(kPeer, kMac, now_, false);
@@ -186,7 +203,7 @@ TEST_P(NeighborTest, AScanDoesNotPushTheKnownOut) {
     ASSERT_NE(table_.SlotFor(address(i), now_), kNoNeighbor);
   EXPECT_EQ(table_.SlotFor(address(9999), now_ + 1), kNoNeighbor);  // all asked for just now
   for (uint32_t i = 0; i < 2 * NeighborTable::kCapacity; ++i) {
-    now_ += 4;  // slower than the slots' 3 s for an answer
+    now_ += 4;  // slower than the slots' 5 s for an answer
     ASSERT_NE(table_.SlotFor(address(20000 + i), now_ + 5000), kNoNeighbor) << i;
   }
   EXPECT_EQ(table_.Snapshot(now_).size(), NeighborTable::kCapacity);
