@@ -25,7 +25,8 @@ namespace podwire {
 class PlainParser {
  public:
   explicit PlainParser(const Tables& tables) : tables_(tables), local_(tables.local) {
-    if (local_.underlay_address.is_v4()) own_address_ = local_.underlay_address.v4();
+    if (!local_.underlay_address.is_v4()) return;
+    own_address_ = local_.underlay_address.v4();
     if (local_.tunnel_enabled && local_.tunnel_is_vxlan) inner_ = Expect(local_.vtep_mac, nullptr);
   }
 
@@ -207,7 +208,7 @@ class PlainParser {
   const Tables& tables_;
   const LocalNode& local_;
   Ipv4 own_address_;
-  Ethernet inner_;  // without VXLAN nothing matches
+  Ethernet inner_;  // without VXLAN over IPv4 nothing matches
   // Of the port that the last packet came from.
   PortId port_ = kNoPort;
   Ethernet ethernet_;

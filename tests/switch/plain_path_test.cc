@@ -204,6 +204,28 @@ TEST(PlainPath, WhatTheGeneralParserMustSeeIsNotPlain) {
   EXPECT_FALSE(is_plain(tunnel("192.0.2.9", 1, kPodMac), kUnderlayPort));
 }
 
+TEST(PlainPath, WithoutAnIpv4UnderlayThereIsNoTunnelToNobodysAddress) {
+  Tables tables = TestTables();
+  const auto tunnelled = [&](const char* to) {
+    const MbufPtr m = FromPeer()
+                          .Ip4("192.0.2.9", to)
+                          .Udp(50000, 8472)
+                          .Vxlan(1)
+                          .Eth(kVtepMac, kPeerVtepMac)
+                          .Ip4("10.244.2.5", "10.244.1.2")
+                          .Udp(1, 2)
+                          .Mbuf();
+    OffloadOf(*m) = {};
+    return ParseOne(tables, m, kUnderlayPort).tunnelled;
+  };
+  EXPECT_TRUE(tunnelled("192.0.2.1"));
+  EXPECT_FALSE(tunnelled("0.0.0.0"));
+  for (const IpAddress& address : {*ParseIp("2001:db8::1"), IpAddress()}) {
+    tables.local.underlay_address = address;
+    EXPECT_FALSE(tunnelled("0.0.0.0"));
+  }
+}
+
 // Or a tap would vouch for a checksum that nobody has looked at.
 TEST(PlainPath, AVerdictOnTheOuterChecksumIsNotTheInnerOnes) {
   const Tables tables = TestTables();
