@@ -257,7 +257,8 @@ absl::Status Attacher::JoinExisting(LiveAttachment& a, bool publish) {
   ControlState& state = controller_.state();
   return controller_.Run({.prepare = [&]() -> absl::Status {
                             ASSIGN_OR_RETURN(a.port, state.FindFreePort(a.record.port));
-                            return absl::OkStatus();
+                            // The configuration may have lowered it since the pod was attached.
+                            return FitMtu(*state.ports[a.port.value()].port, 0, a.record.mtu);
                           },
                           .commit =
                               [&] {

@@ -347,10 +347,15 @@ TEST_F(AttacherTest, ARestartFindsAPortAgainIfItIsThere) {
     ASSERT_TRUE(node.attacher().Attach(OnPort(node, "c2", "added")).ok());
   }
   TestNode node(dir_.path());
-  AddPort(node, "configured");
+  AddPort(node, "configured", 1300);
   ASSERT_TRUE(node.attacher().Recover().ok());
   EXPECT_EQ(RoleOf(node, "configured"), PortRole::kPod);
-  EXPECT_NE(node.controller().tables()->EndpointOf(*ParseIp("10.244.1.2")), nullptr);
+  const auto tables = node.controller().tables();
+  const Endpoint* endpoint = tables->EndpointOf(*ParseIp("10.244.1.2"));
+  ASSERT_NE(endpoint, nullptr);
+  EXPECT_EQ(tables->adjacencies[endpoint->adjacency.value()].hop.mtu, 1300)
+      << "no more than the port carries now";
+  EXPECT_EQ(node.store().LoadAttachments()->at(0).mtu, 1500) << "for when it carries more again";
   EXPECT_TRUE(node.attacher().Check({"c1", "eth0"}, "", {}).ok());
   const std::string trouble = node.controller().Read([](const ControlState& s) {
     return s.desired.FindAttachment({"c2", "eth0"})->trouble;
