@@ -122,6 +122,12 @@ absl::Status ReadPorts(const json& value, Config& c) {
   return absl::OkStatus();
 }
 
+/// The prefix's network or broadcast address, which is no host's (a /31 has none, RFC 3021).
+bool IsNoHost(const IpPrefix& prefix, const IpAddress& address) {
+  const uint64_t last = (uint64_t{1} << (32 - prefix.length)) - 1;
+  return prefix.length < 31 && (address == prefix.address || address == Offset(prefix.address, last));
+}
+
 void ReadUnderlayAddresses(JsonReader& r, UnderlayConfig& u) {
   std::string address, gateway;
   r.Require("address", "this node's address on the underlay with its prefix length, like 192.0.2.1/24");
@@ -136,10 +142,7 @@ void ReadUnderlayAddresses(JsonReader& r, UnderlayConfig& u) {
     return r.Fail("address", fmt::format("expected a prefix length from 8 to 31, not {}", u.address.length));
   }
   const IpPrefix prefix = u.address.prefix();
-  const uint64_t last = (uint64_t{1} << (32 - prefix.length)) - 1;
-  const bool has_broadcast = prefix.length < 31;
-  if (has_broadcast &&
-      (u.address.address == prefix.address || u.address.address == Offset(prefix.address, last))) {
+  if (IsNoHost(prefix, u.address.address)) {
     return r.Fail("address", fmt::format("{} is the prefix's network or broadcast address", address));
   }
   if (r.Get("gateway") == nullptr) return;
@@ -149,6 +152,8 @@ void ReadUnderlayAddresses(JsonReader& r, UnderlayConfig& u) {
   if (!prefix.Contains(u.gateway)) {
     return r.Fail("gateway", fmt::format("{} is not in {}", gateway, ToString(prefix)));
   }
+  if (IsNoHost(prefix, u.gateway))
+    return r.Fail("gateway", fmt::format("{} is the prefix's network or broadcast address", gateway));
   if (u.gateway == u.address.address) r.Fail("gateway", "is this node's own address");
 }
 
@@ -164,6 +169,10 @@ absl::Status ReadNeighbors(const json& value, UnderlayConfig& u) {
     if (!address.ok()) return InvalidArgument("{}: {}", path, Message(address.status()));
     if (!u.address.prefix().Contains(*address) || *address == u.address.address) {
       return InvalidArgument("{}: is no other node's address in {}", path, ToString(u.address.prefix()));
+    }
+    if (IsNoHost(u.address.prefix(), *address)) {
+      return InvalidArgument("{}: is the network or broadcast address of {}", path,
+                             ToString(u.address.prefix()));
     }
     const auto mac = ReadUnicastMac(mac_text);
     if (!mac.ok()) return InvalidArgument("{}: {}", path, Message(mac.status()));

@@ -76,6 +76,17 @@ TEST(ConfigTest, ANodeNameIsEnough) {
   EXPECT_EQ(c->embryonic_connections, 0u) << "the switch takes a quarter";
 }
 
+TEST(ConfigTest, BothAddressesOfA31AreHosts) {
+  json document = Good();
+  document["underlay"] = {{"port", "uplink"},
+                          {"address", "192.0.2.1/31"},
+                          {"gateway", "192.0.2.0"},
+                          {"neighbors", {{"192.0.2.0", "02:00:00:00:00:07"}}}};
+  const auto c = ParseConfig(document.dump());
+  ASSERT_TRUE(c.ok()) << Message(c.status());
+  EXPECT_EQ(c->underlay->neighbors.size(), 1u);
+}
+
 struct BadCase {
   const char* pointer;  // JSON pointer of what is replaced or added
   const char* value;
@@ -114,6 +125,10 @@ INSTANTIATE_TEST_SUITE_P(
                 "underlay.neighbors[\"198.51.100.1\"]", "no other node's"},
         BadCase{"/underlay/neighbors", R"({"192.0.2.x":"02:00:00:00:00:07"})",
                 "underlay.neighbors[\"192.0.2.x\"]", "192.0.2.x"},
+        BadCase{"/underlay/neighbors", R"({"192.0.2.0":"02:00:00:00:00:07"})",
+                "underlay.neighbors[\"192.0.2.0\"]", "network or broadcast address"},
+        BadCase{"/underlay/neighbors", R"({"192.0.2.255":"02:00:00:00:00:07"})",
+                "underlay.neighbors[\"192.0.2.255\"]", "network or broadcast address"},
         BadCase{"/underlay/neighbors", R"({"192.0.2.7":"7"})", "underlay.neighbors[\"192.0.2.7\"]", "7"},
         BadCase{"/listen", "1", "listen", "a string"}, BadCase{"/lcores", "[1]", "lcores", "an object"},
         BadCase{"/lcores/workers", "1", "lcores.workers", "an array"},
@@ -161,6 +176,7 @@ INSTANTIATE_TEST_SUITE_P(
         BadCase{"/underlay/address", "\"192.0.2.0/24\"", "underlay.address", "network or broadcast"},
         BadCase{"/underlay/address", "\"fd00::1/64\"", "underlay.address", "IPv4"},
         BadCase{"/underlay/gateway", "\"198.51.100.1\"", "underlay.gateway", "not in 192.0.2.0/24"},
+        BadCase{"/underlay/gateway", "\"192.0.2.255\"", "underlay.gateway", "network or broadcast"},
         BadCase{"/underlay/gateway", "\"192.0.2.1\"", "underlay.gateway", "own address"},
         BadCase{"/underlay/mtu", "100", "underlay.mtu", "from 576"},
         BadCase{"/underlay/vlan", "1", "underlay.vlan", "unknown key"},
