@@ -40,6 +40,10 @@ def say(text):
 BEGIN = time.monotonic()
 
 
+class Interrupted(SystemExit):
+    """By a signal."""
+
+
 class Bench:
     def __init__(self, args):
         self.args = args
@@ -164,7 +168,6 @@ class Bench:
                     say(f"round {turn + 1}/{self.args.rounds} {case} {flows} {name}: {result['cycles']:.1f} cycles, "
                         f"{result['mpps']:.2f} Mpps")
 
-
     def measure_specials(self, names):
         runner = Special(self.start, self.captures, self.args.seconds, self.probe, self.tsc_hz)
         for turn in range(self.args.rounds):
@@ -177,6 +180,24 @@ class Bench:
                 self.specials.setdefault(name, []).append(result)
                 say(f"round {turn + 1}/{self.args.rounds} {special.text(name, [result])}")
 
+    def run(self):
+        """All that the arguments ask for. 0, or the exit code of an interruption: what was measured before it is there."""
+        args = self.args
+        try:
+            points = points_of(args)
+            if not args.no_verify:
+                points = self.verified(points)
+            self.measure(points)
+            if not args.quick or args.case:
+                self.measure_specials([s for s in SCENARIOS if s in (args.case or SCENARIOS)])
+        except Interrupted as interruption:
+            self.problem("interrupted: the values are of the rounds until then")
+            return interruption.code
+        return 0
+
+    def has_measured(self):
+        return bool(self.specials) or any(runs for columns in self.results.values() for runs in columns.values())
+
 
 def points_of(args):
     if args.quick and not args.case and not args.flows:
@@ -185,38 +206,45 @@ def points_of(args):
     return [(case, flows) for case in cases for flows in args.flows or ((1000,) if args.quick else ALL_FLOWS)]
 
 
+def interrupt(number, _):
+    raise Interrupted(128 + number)
+
+
+def show(bench, path):
+    rounds = bench.args.rounds
+    if bench.results:
+        print(f"\nTSC cycles a packet, source and sink included: median [least-most] of {rounds} windows\n")
+        print(report.table(bench.results))
+        print(f"\nnoise: {report.noise(bench.results)}")
+    if bench.specials:
+        print(f"\npodwire alone: median [least-most] of {rounds}\n")
+    for name, runs in bench.specials.items():
+        print(special.text(name, runs))
+    for problem in dict.fromkeys(bench.problems):
+        print(f"note: {problem}")
+    print(f"raw values: {os.path.relpath(path)}")
+
+
 def main():
     args = arguments.parse()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, lambda n, _: sys.exit(128 + n))
+        signal.signal(number, interrupt)
     with Lock():  # from before the hugepages are counted until they are given back
         bench = Bench(args)
         try:
             machine = describe(bench.probe, bench.tsc_hz, ROOT)
             say(f"{machine['cpu']}, {machine['cpus']} CPUs, TSC {machine['tsc_ghz']} GHz, kernel {machine['kernel']}, DPDK "
                 f"{machine['dpdk']}, OVS {machine['openvswitch'] or 'not installed'}, podwire {machine['commit']}")
-            points = points_of(args)
-            if not args.no_verify:
-                points = bench.verified(points)
-            bench.measure(points)
-            if not args.quick or args.case:
-                bench.measure_specials([s for s in SCENARIOS if s in (args.case or SCENARIOS)])
+            interrupted = bench.run()
+            if interrupted and not bench.has_measured():
+                return interrupted
             path = report.save(os.path.join(HERE, "results"), machine, vars(args), bench.results, bench.specials, bench.problems)
         finally:
             bench.close()
-    if bench.results:
-        print(f"\nTSC cycles a packet, source and sink included: median [least-most] of {args.rounds} windows\n")
-        print(report.table(bench.results))
-        print(f"\nnoise: {report.noise(bench.results)}")
-    if bench.specials:
-        print(f"\npodwire alone: median [least-most] of {args.rounds}\n")
-    for name, runs in bench.specials.items():
-        print(special.text(name, runs))
-    for problem in dict.fromkeys(bench.problems):
-        print(f"note: {problem}")
-    print(f"raw values: {os.path.relpath(path)}")
-    nothing = not bench.specials and not any(runs for columns in bench.results.values() for runs in columns.values())
-    return 1 if nothing or any("not what plan.py says" in p for p in bench.problems) else 0
+    show(bench, path)
+    if interrupted:
+        return interrupted
+    return 1 if not bench.has_measured() or any("not what plan.py says" in p for p in bench.problems) else 0
 
 
 if __name__ == "__main__":

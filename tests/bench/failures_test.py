@@ -1,4 +1,8 @@
 """What fails is named and left out; what was measured before is kept."""
+import contextlib
+import glob
+import io
+import json
 import os
 import signal
 import sys
@@ -85,6 +89,46 @@ class FailuresTest(unittest.TestCase):
     def test_a_thread_that_is_not_there_does_not_end_the_benchmark(self):
         with self.assertRaisesRegex(RuntimeError, "no thread nobody"):
             window.find_thread(os.getpid(), "nobody")
+
+    def interrupted(self, runs):
+        """main with a podwire of these runs in turn, interrupted after them: its exit code, and what it saved."""
+        args = types.SimpleNamespace(rounds=5, seconds=1, quick=True, case=None, flows=None, no_verify=True)
+        self.bench.args, self.bench.closed = args, False
+        self.bench.close = lambda: setattr(self.bench, "closed", True)
+        left = iter(runs)
+        self.bench.columns = lambda *_: [("podwire", lambda: next(left, None) or os.kill(os.getpid(), signal.SIGINT))]
+        case = types.SimpleNamespace(inputs=lambda *_: None)
+        machine = {key: "-" for key in ("cpu", "cpus", "tsc_ghz", "kernel", "dpdk", "openvswitch", "commit")}
+        noise = {"clean_slices": 1, "slices": 1, "dirty_used": 0, "worst_wait": 0, "steal": 0, "other_cpus_busy": 0}
+        for run in runs:
+            run["noise"] = noise
+        before = {n: signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
+        with tempfile.TemporaryDirectory() as directory, mock.patch.multiple(
+                bench, HERE=directory, Lock=contextlib.nullcontext, Bench=lambda _: self.bench, describe=lambda *_: machine,
+                QUICK=(("l3", 1000),)), mock.patch.dict(bench.CASES, {"l3": case}), \
+                mock.patch.object(bench.arguments, "parse", lambda: args), contextlib.redirect_stdout(io.StringIO()) as shown:
+            try:
+                code = bench.main()
+            finally:
+                for number, handler in before.items():
+                    signal.signal(number, handler)
+            saved = []
+            for path in glob.glob(os.path.join(directory, "results", "*.json")):
+                with open(path) as f:
+                    saved.append(json.load(f))
+        self.assertTrue(self.bench.closed, "the hugepages are given back")
+        return code, saved, shown.getvalue()
+
+    def test_an_interrupted_benchmark_keeps_the_rounds_that_are_done(self):
+        code, saved, shown = self.interrupted([dict(RUN), dict(RUN, cycles=120.0)])
+        self.assertEqual(code, 130)
+        self.assertEqual([r["cycles"] for r in saved[0]["results"][0]["columns"]["podwire"]], [100.0, 120.0])
+        self.assertIn("interrupted", saved[0]["problems"][0])
+        self.assertIn("110 [100-120]", shown)
+        self.assertIn("note: interrupted", shown)
+
+    def test_one_that_is_interrupted_before_has_nothing_to_save(self):
+        self.assertEqual(self.interrupted([])[:2], (130, []))
 
     def run_other(self, timeout, interrupt):
         """Runs a switch that goes on for longer, until `timeout` or until it is interrupted; whether it removed itself."""
