@@ -30,7 +30,7 @@ std::string Join(const List& list) {
 
 std::string PodName(const v1::Endpoint& e) { return fmt::format("{}/{}", e.pod_namespace(), e.pod_name()); }
 
-std::string Options(const v1::Port& port) {
+std::string OptionsText(const v1::Port& port) {
   std::string text;
   for (const auto& [key, value] : port.options())
     text += fmt::format("{}{}={}", text.empty() ? "" : ",", key, value);
@@ -82,7 +82,7 @@ View<v1::Port> PortView() {
       {"TX-ERRORS", [](const P& p) { return std::to_string(p.tx_errors()); }, true},
       {"TX-SEGMENTS", [](const P& p) { return std::to_string(p.tx_segments()); }, true},
       {"OFFLOADS", [](const P& p) { return Join(p.offloads()); }, true},
-      {"OPTIONS", Options, true},
+      {"OPTIONS", OptionsText, true},
   };
   return view;
 }
