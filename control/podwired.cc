@@ -139,7 +139,8 @@ absl::Status Run(const Config& config, const sigset_t& signals) {
   ASSIGN_OR_RETURN(const EalInfo eal, InitEal(EalOptionsOf(config)));
   const EalGuard eal_guard;
   spdlog::info("msg=\"DPDK up\" hugepages={} why=\"{}\" memory_mb={}", eal.hugepages, eal.why, eal.memory_mb);
-  ASSIGN_OR_RETURN(auto created, MbufPools::Create(MempoolOptions::ForMemory(eal.memory_mb)));
+  const uint32_t threads = MaxWorkers(config, cpus) + 1u;  // and this one
+  ASSIGN_OR_RETURN(auto created, MbufPools::Create(MempoolOptions::ForMemory(eal.memory_mb, threads)));
   // EAL gives its memory back in one go; to free a pool before would mean to write zeros over all of it, for
   // seconds.
   MbufPools* const pools = created.release();

@@ -28,17 +28,22 @@ absl::StatusOr<MempoolPtr> CreatePool(const std::string& name, uint32_t count, u
 
 }  // namespace
 
-MempoolOptions MempoolOptions::ForMemory(uint32_t memory_mb) {
+MempoolOptions MempoolOptions::ForMemory(uint32_t memory_mb, uint32_t threads) {
   const uint64_t bytes = uint64_t{memory_mb} << 20;
-  return {.small_count = static_cast<uint32_t>(std::max<uint64_t>(bytes * 3 / 8 / kSmallElement, 2048)),
-          .big_count = static_cast<uint32_t>(std::max<uint64_t>(bytes / 8 / kBigElement, 64))};
+  MempoolOptions o{
+      .small_count = static_cast<uint32_t>(std::max<uint64_t>(bytes * 3 / 8 / kSmallElement, 2048)),
+      .big_count = static_cast<uint32_t>(std::max<uint64_t>(bytes / 8 / kBigElement, 64))};
+  // A cache grows to one and a half times its size before it gives back.
+  o.cache = std::min(o.cache, o.small_count / (3 * threads));
+  o.big_cache = std::min(o.big_cache, o.big_count / (3 * threads));
+  return o;
 }
 
 absl::StatusOr<std::unique_ptr<MbufPools>> MbufPools::Create(const MempoolOptions& o) {
   ASSIGN_OR_RETURN(MempoolPtr small, CreatePool(o.name + "_small", o.small_count, o.cache,
                                                 RTE_PKTMBUF_HEADROOM + kSmallRoom, o.socket));
   ASSIGN_OR_RETURN(MempoolPtr big,
-                   CreatePool(o.name + "_big", o.big_count, o.cache / 16, UINT16_MAX, o.socket));
+                   CreatePool(o.name + "_big", o.big_count, o.big_cache, UINT16_MAX, o.socket));
   return std::unique_ptr<MbufPools>(new MbufPools(std::move(small), std::move(big)));
 }
 

@@ -24,11 +24,14 @@ struct MempoolOptions {
   std::string name = "podwire";  ///< prefix of the pools' names; one set a name and process
   uint32_t small_count = 16384;
   uint32_t big_count = 512;
-  uint32_t cache = 256;  ///< mbufs kept by each lcore, small pool; the big pool's is a sixteenth
-  int socket = -1;       ///< NUMA node; -1: any
+  uint32_t cache = 256;             ///< small mbufs that each lcore keeps
+  uint32_t big_cache = cache / 16;  ///< big ones
+  int socket = -1;                  ///< NUMA node; -1: any
 
   /// Three eighths of `memory_mb` of EAL memory as small mbufs (2.4 KB each), an eighth as big ones (64 KB).
-  static MempoolOptions ForMemory(uint32_t memory_mb);
+  /// The caches of `threads` lcores (workers and main) hold half of a pool at most, or those that have few
+  /// would starve the others.
+  static MempoolOptions ForMemory(uint32_t memory_mb, uint32_t threads);
 };
 
 /// The mbuf pools of a process. Any thread may allocate and free; workers (lcores) have caches.
