@@ -1,16 +1,13 @@
 #include <arpa/inet.h>
-#include <linux/if_packet.h>
 #include <net/ethernet.h>
-#include <net/if.h>
-#include <netinet/udp.h>
-#include <poll.h>
 #include <sys/epoll.h>
+#include <unistd.h>
 
 #include <cstring>
-#include <optional>
-#include <span>
+#include <string>
 #include <vector>
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <rte_ether.h>
 #include <rte_ip.h>
@@ -21,19 +18,13 @@
 #include "net/status.h"
 #include "pmd/netns.h"
 #include "pmd/offload.h"
-#include "pmd/pod_interface.h"
-#include "pmd/port_kinds.h"
 #include "tests/pmd/eal_fixture.h"
-#include "tests/pmd/forwarder.h"
-#include "tests/pmd/super_packet.h"
-#include "tests/pmd/test_netns.h"
+#include "tests/pmd/netdev_fixture.h"
 #include "tests/pmd/transfer.h"
 
 namespace podwire {
 namespace {
 
-constexpr char kUplinkMac[] = "02:00:00:00:0a:01";
-constexpr char kPeerMac[] = "02:00:00:00:0a:02";
 constexpr char kVxlanMac[] = "02:00:00:00:0b:02";
 constexpr uint16_t kEncapLen = 50;
 
@@ -44,17 +35,6 @@ struct [[gnu::packed, gnu::aligned(2)]] Encap {
   rte_vxlan_hdr vxlan;
 };
 static_assert(sizeof(Encap) == kEncapLen);
-
-void SetMac(void* to, const char* mac) { std::memcpy(to, ParseMac(mac)->bytes.data(), sizeof(MacAddr)); }
-
-Edit SendTo(const char* mac) {
-  return [mac](rte_mbuf& m) {
-    auto* ethernet = rte_pktmbuf_mtod(&m, rte_ether_hdr*);
-    if ((ethernet->dst_addr.addr_bytes[0] & 1) != 0) return false;
-    SetMac(&ethernet->dst_addr, mac);
-    return true;
-  };
-}
 
 /// As the overlay does it: VNI 1, port 8472, 172.30.0.1 -> 172.30.0.2, no outer UDP checksum.
 bool Encapsulate(rte_mbuf& m) {
@@ -92,91 +72,6 @@ bool Encapsulate(rte_mbuf& m) {
 std::string Frame(const std::string& tag) {
   return std::string("\2\0\0\0\x0a\1\2\0\0\0\x0a\2", 12) + tag + "\x88\xb5" + std::string(46, '*');
 }
-
-class NetdevTest : public testing::Test {
- protected:
-  void SetUp() override {
-    if (geteuid() != 0) GTEST_SKIP() << "needs root to make network namespaces";
-    TestPools();
-    uplink_.emplace("nd-u");
-    peer_.emplace("nd-k");
-    pod_ns_.emplace("nd-p");
-    ASSERT_TRUE(uplink_->Ip(fmt::format("link add u0 address {} type veth peer name k0 address {} netns {}",
-                                        kUplinkMac, kPeerMac, peer_->name())));
-    ASSERT_TRUE(uplink_->Ip("link set u0 up"));
-    ASSERT_TRUE(peer_->Ip("addr add 172.30.0.2/24 dev k0"));
-    ASSERT_TRUE(peer_->Ip("link set k0 up"));
-    ASSERT_TRUE(peer_->Ip(fmt::format("neigh add 172.30.0.1 lladdr {} dev k0", kUplinkMac)));
-  }
-  void TearDown() override {
-    port_.reset();
-    tap_.reset();
-    if (geteuid() != 0) return;
-    EXPECT_EQ(rte_mempool_in_use_count(&TestPools().small()), 0u) << "mbufs lost";
-    EXPECT_EQ(rte_mempool_in_use_count(&TestPools().big()), 0u) << "mbufs lost";
-  }
-  PortOr Open(const std::string& interface) { return OpenIn(*uplink_, interface); }
-  static PortOr OpenIn(const TestNetns& ns, const std::string& interface) {
-    const PortConfig config = {.name = "uplink", .options = NetdevOptions{.interface = interface}};
-    PortOr port = absl::UnknownError("not run");
-    RunInNetns(ns.path(), [&] {
-      port = CreateNetdevPort(config, std::get<NetdevOptions>(config.options), {.pools = TestPools()});
-      return absl::OkStatus();
-    }).IgnoreError();
-    return port;
-  }
-  void OpenBoth(uint16_t pod_mtu) {
-    PortOr port = Open("u0");
-    ASSERT_EQ(Message(port.status()), "");
-    port_ = *std::move(port);
-    pod_ = {.netns = pod_ns_->path(),
-            .ifname = "eth0",
-            .mac = *ParseMac(kPodMac),
-            .mtu = pod_mtu,
-            .addresses = {{*ParseIp("10.244.1.5"), 32}},
-            .gateways = {{*ParseIp("10.244.1.1"), *ParseMac("02:00:00:00:00:01")}},
-            .routes = {}};
-    const PortConfig config = {.name = "pod",
-                               .options = TapOptions{.netns = pod_.netns, .ifname = "eth0", .mac = pod_.mac},
-                               .mtu = pod_mtu};
-    PortOr tap = CreateTapPort(config, std::get<TapOptions>(config.options), {.pools = TestPools()});
-    ASSERT_EQ(Message(tap.status()), "");
-    tap_ = *std::move(tap);
-    ASSERT_EQ(Message(SetUpPodInterface(pod_)), "");
-  }
-  /// Sends one frame out of the peer's k0 as it is.
-  void Inject(const std::string& frame) {
-    ASSERT_EQ(Message(RunInNetns(peer_->path(),
-                                 [&]() -> absl::Status {
-                                   const Fd fd(socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0));
-                                   sockaddr_ll to = {};
-                                   to.sll_family = AF_PACKET;
-                                   to.sll_ifindex = static_cast<int>(if_nametoindex("k0"));
-                                   const ssize_t n = sendto(fd.get(), frame.data(), frame.size(), 0,
-                                                            reinterpret_cast<sockaddr*>(&to), sizeof to);
-                                   return n == static_cast<ssize_t>(frame.size())
-                                              ? absl::OkStatus()
-                                              : ErrnoError(errno, "sendto");
-                                 })),
-              "");
-  }
-  /// Frames of the test's own Ethernet type that the port received; others come from the kernel.
-  std::vector<std::string> Received() {
-    std::vector<std::string> out;
-    rte_mbuf* m = nullptr;
-    while (port_->RxBurst(0, &m, 1) == 1) {
-      const std::string bytes(rte_pktmbuf_mtod(m, const char*), m->data_len);
-      if (bytes.substr(12, 2) == "\x88\xb5") out.push_back(bytes);
-      rte_pktmbuf_free(m);
-    }
-    return out;
-  }
-
-  static constexpr char kPodMac[] = "02:00:00:00:00:05";
-  std::optional<TestNetns> uplink_, peer_, pod_ns_;
-  PodInterface pod_;
-  std::unique_ptr<Port> port_, tap_;
-};
 
 TEST_F(NetdevTest, TakesMacAndMtuFromTheInterface) {
   ASSERT_TRUE(uplink_->Ip("link set u0 mtu 1400"));
@@ -236,111 +131,6 @@ TEST_F(NetdevTest, TheKernelsVxlanPeerBothWays) {
   EXPECT_EQ(Message(Transfer(peer_->path(), pod_.netns, *ParseIp("10.244.1.5"), 8 << 20)), "");
   EXPECT_GT(forwarder.largest_from_b(), 20000u) << "the kernel's tunnel super-packets come whole";
   EXPECT_EQ(port_->Stats().tx_errors + tap_->Stats().tx_errors, 0u);
-}
-
-/// A VXLAN super-packet of 20 segments from one host to another's tunnel, as the switch hands it to a port.
-SuperPacket TunnelledSuperPacket() {
-  SuperPacket p{.tunnel = Tunnel::kVxlan, .tcp_options = 12, .gso_size = 1398, .sequence = 7};
-  for (size_t i = 0; i < 20 * 1398u - 5; ++i) p.payload.push_back(static_cast<uint8_t>(i * 31 >> 3));
-  p.Build();
-  return p;
-}
-
-/// What a port receives of IPv4, until `count` packets came or nothing more does.
-std::vector<rte_mbuf*> ReceiveIpv4(Port& port, size_t count) {
-  std::vector<rte_mbuf*> out;
-  for (int quiet = 0; out.size() < count && quiet < 200; ++quiet) {
-    rte_mbuf* mbufs[7];
-    const uint16_t n = port.RxBurst(0, mbufs, 7);
-    for (rte_mbuf* m : std::span(mbufs, n)) {
-      if (Get16(ToBytes(*m), 12) == RTE_ETHER_TYPE_IPV4) {
-        out.push_back(m);
-      } else {
-        rte_pktmbuf_free(m);
-      }
-    }
-    if (n == 0) usleep(1000);
-  }
-  return out;
-}
-
-TEST_F(NetdevTest, ATunnelledSuperPacketCrossesTwoPortsWhole) {
-  PortOr a = Open("u0");
-  PortOr b = OpenIn(*peer_, "k0");
-  ASSERT_TRUE(a.ok() && b.ok());
-  const SuperPacket p = TunnelledSuperPacket();
-  (*b)->SetTunnel({.address = {htonl(0x0af40109)}, .port_be = htons(0x2118), .vxlan = true});
-  rte_mbuf* sent = p.ToMbuf(200);
-  ASSERT_EQ((*a)->TxBurst(0, &sent, 1), 1);
-  EXPECT_EQ((*a)->Stats().tx_packets, 1u);
-  EXPECT_EQ((*a)->Stats().tx_bytes, p.bytes.size());
-  EXPECT_EQ((*a)->Stats().tx_segments, 20u);
-  EXPECT_EQ((*a)->Stats().tx_errors, 0u);
-  const auto received = ReceiveIpv4(**b, 1);
-  ASSERT_EQ(received.size(), 1u);
-  EXPECT_EQ(ToBytes(*received[0]), p.bytes);
-  EXPECT_EQ(OffloadOf(*received[0]).gso_size, p.gso_size);
-  EXPECT_EQ((*b)->Stats().rx_errors, 0u);
-  rte_pktmbuf_free(received[0]);
-}
-
-TEST_F(NetdevTest, WithoutATunnelOfOursItComesAsItsFrames) {
-  PortOr a = Open("u0");
-  PortOr b = OpenIn(*peer_, "k0");
-  ASSERT_TRUE(a.ok() && b.ok());
-  const SuperPacket p = TunnelledSuperPacket();
-  rte_mbuf* sent = p.ToMbuf(200);
-  ASSERT_EQ((*a)->TxBurst(0, &sent, 1), 1);
-  const auto received = ReceiveIpv4(**b, 20);
-  ASSERT_EQ(received.size(), 20u);
-  Bytes stream;
-  for (rte_mbuf* m : received) {
-    const Bytes f = ToBytes(*m);
-    EXPECT_EQ(Get32(f, p.l4 + 4), p.sequence + stream.size()) << "in order";
-    EXPECT_EQ(NaiveSum(f, p.l4, f.size(), PseudoSum(f, p.l3, 6, f.size() - p.l4)), 0xffff);
-    stream.insert(stream.end(), f.begin() + static_cast<ptrdiff_t>(p.header), f.end());
-    rte_pktmbuf_free(m);
-  }
-  EXPECT_EQ(stream, p.payload);
-}
-
-TEST_F(NetdevTest, TooLongForTheInterfaceIsNotBundledEither) {
-  ASSERT_TRUE(uplink_->Ip("link set u0 mtu 1400"));
-  PortOr port = Open("u0");
-  ASSERT_TRUE(port.ok());
-  rte_mbuf* m = TunnelledSuperPacket().ToMbuf(200);
-  ASSERT_EQ((*port)->TxBurst(0, &m, 1), 1);
-  EXPECT_EQ((*port)->Stats().tx_errors, 1u);
-  EXPECT_EQ((*port)->Stats().tx_packets, 0u);
-}
-
-TEST_F(NetdevTest, APeersUdpSuperPacketReachesThePodAsItsDatagrams) {
-  OpenBoth(1500);
-  ASSERT_TRUE(peer_->Ip("route add 10.244.1.5 via 172.30.0.1"));
-  const Fd to = UdpSocket(pod_.netns, IpAddress(), 7000);
-  const Fd from = UdpSocket(peer_->path(), IpAddress(), 7001);
-  ASSERT_TRUE(to.valid() && from.valid());
-  const Forwarder forwarder(*tap_, *port_, SendTo(kPeerMac), SendTo(kPodMac));
-  const int segment = 1000;
-  ASSERT_EQ(setsockopt(from.get(), SOL_UDP, UDP_SEGMENT, &segment, sizeof segment), 0);
-  sockaddr_in address = {};
-  address.sin_family = AF_INET;
-  address.sin_port = htons(7000);
-  address.sin_addr.s_addr = inet_addr("10.244.1.5");
-  std::string sent;
-  for (int i = 0; i < 41500; ++i) sent += static_cast<char>(i * 13 >> 2);
-  ASSERT_EQ(
-      sendto(from.get(), sent.data(), sent.size(), 0, reinterpret_cast<sockaddr*>(&address), sizeof address),
-      static_cast<ssize_t>(sent.size()));
-  std::string received;
-  for (int i = 0; i < 42; ++i) {
-    char datagram[2000];
-    const ssize_t n = recv(to.get(), datagram, sizeof datagram, 0);
-    ASSERT_EQ(n, i == 41 ? 500 : 1000) << i;
-    received.append(datagram, static_cast<size_t>(n));
-  }
-  EXPECT_EQ(received, sent);
-  EXPECT_EQ(port_->Stats().rx_errors, 0u);
 }
 
 TEST_F(NetdevTest, VlanFramesAreNotTakenForOurs) {
