@@ -4,8 +4,6 @@
 #include <algorithm>
 #include <array>
 #include <cstdint>
-#include <cstdio>
-#include <cstdlib>
 #include <cstring>
 #include <memory>
 #include <span>
@@ -18,20 +16,13 @@
 #include "switch/icmp.h"
 #include "switch/parse.h"
 #include "switch/rewrite.h"
+#include "tests/fuzz/check.h"
 #include "tests/switch/test_tables.h"
 
 namespace podwire {
 namespace {
 
 using namespace testing;
-
-#define CHECK(condition)                                                   \
-  do {                                                                     \
-    if (!(condition)) {                                                    \
-      std::fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition); \
-      std::abort();                                                        \
-    }                                                                      \
-  } while (false)
 
 /// An mbuf whose first segment ends where its heap block ends, so that AddressSanitizer sees the byte behind.
 class TightMbuf {
