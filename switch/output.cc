@@ -62,11 +62,11 @@ void Transmit(WorkerContext& w, Packet& p, Path path) noexcept {
   }
   if (r.probe) SendArpRequest(w, path.neighbor, r.usable ? r.mac : MacAddr{});
   if (!r.usable) return QueueForNeighbor(w, p, path.next_hop, path.neighbor);
-  w.pending.Release(path.neighbor, [&](PendingPacket& waiting) {
+  const bool none_waits = w.pending.Release(path.neighbor, [&](PendingPacket& waiting) {
     w.counters.Subtract(Counter::kQueued);
     ResumePacket(w, waiting, r.mac);
   });
-  w.adjacencies.Learn(path.next_hop, a, r.mac);
+  if (none_waits) w.adjacencies.Learn(path.next_hop, a, r.mac);
   Finish(w, p, a, r.mac);
 }
 

@@ -54,16 +54,18 @@ class PendingQueue {
   }
 
   /// emit(PendingPacket&) for all that waits for this neighbour, in order of arrival: before anything else is
-  /// sent there. Cheap when nothing does, for every packet that is not plain. Nothing while packets are taken
-  /// out anyway, by a Flush or another Release that has this called: these keep the order.
+  /// sent there. Cheap when nothing does, for every packet that is not plain. False, and nothing done, while
+  /// others are taken out (an emit has this called): some may be waiting still.
   template <class Emit>
-  void Release(NeighborId neighbor, Emit&& emit) noexcept {
-    if (!waited_for_[neighbor.value()] || taking_) return;
+  bool Release(NeighborId neighbor, Emit&& emit) noexcept {
+    if (!waited_for_[neighbor.value()]) return true;
+    if (taking_) return false;
     TakeIf([&](PendingPacket& p) {
       if (p.neighbor != neighbor) return false;
       emit(p);
       return true;
     });
+    return true;
   }
 
   /// Takes out those of which take(PendingPacket&) is true: it has the mbuf. `take` may queue again; what

@@ -353,6 +353,25 @@ TEST_F(PendingTest, WhatIsQueuedWhileFlushingStays) {
   EXPECT_EQ(order, (std::vector<uint16_t>{9, 10, 11, 12, 13}));
 }
 
+TEST_F(PendingTest, ReleaseIsOfOneNeighbourAndNotWhileOthersAreTakenOut) {
+  const NeighborId a = table_.SlotFor(kPeer, 0), b = table_.SlotFor(Ip("192.0.2.8"), 0);
+  for (uint16_t i = 0; i < 6; ++i) Push(i % 2 == 0 ? a : b, 0, i);
+  std::vector<uint16_t> order;
+  const auto emit = [&](PendingPacket& p) {
+    order.push_back(p.packet.l3_len);
+    rte_pktmbuf_free(p.packet.mbuf);
+  };
+  EXPECT_TRUE(queue_.Release(a, [&](PendingPacket& p) {
+    emit(p);
+    EXPECT_FALSE(queue_.Release(b, emit)) << "it may not say that nothing waits";
+  }));
+  EXPECT_EQ(order, (std::vector<uint16_t>{0, 2, 4}));
+  EXPECT_TRUE(queue_.Release(a, emit)) << "nothing waits";
+  EXPECT_TRUE(queue_.Release(b, emit));
+  EXPECT_EQ(order, (std::vector<uint16_t>{0, 2, 4, 1, 3, 5}));
+  EXPECT_EQ(queue_.size(), 0);
+}
+
 TEST_F(PendingTest, ClearGivesEverythingBack) {
   const NeighborId a = table_.SlotFor(kPeer, 0);
   Push(a, 0);
