@@ -36,10 +36,18 @@ for port in range(1024, 1024 + int(sys.argv[2]) // 20):
 """
 
 
-def resources(node):
+def descriptors(node):
+    return len(os.listdir(f"/proc/{node.process.pid}/fd"))
+
+
+def resources(node, idle_descriptors):
+    """Memory in KB, and descriptors when the last clients' connections have been closed."""
+    end = time.monotonic() + 5
+    while descriptors(node) > idle_descriptors and time.monotonic() < end:
+        time.sleep(0.1)
     status = open(f"/proc/{node.process.pid}/status").read()
     rss = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS"))
-    return rss, len(os.listdir(f"/proc/{node.process.pid}/fd"))
+    return rss, descriptors(node)
 
 
 def attach_all(lab, node, checks):
@@ -59,11 +67,12 @@ def attach_all(lab, node, checks):
         return done
 
     after = []
+    before = descriptors(node)
     for _ in range(3):
         done = round_of("ADD")
         checks.equal(len({d[1]["ips"][0]["address"] for d in done}), PODS, "no address twice")
         round_of("DEL")
-        after.append(resources(node))
+        after.append(resources(node, after[0][1] if after else before + 2))
     checks.check(after[2][0] - after[1][0] < 4096 and after[2][1] <= after[1][1] + 2, "memory (KB) and descriptors stay", after)
     return namespaces
 
