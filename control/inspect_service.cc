@@ -107,6 +107,19 @@ void FillExplanation(const ExplainResult& r, v1::Explanation& out) {
   out.set_summary(summary);
 }
 
+absl::StatusOr<ExplainQuery> QueryOf(const v1::ExplainRequest& r) {
+  ASSIGN_OR_RETURN(const uint8_t proto, ParseProtocol(r.protocol().empty() ? "tcp" : r.protocol()));
+  if (r.port() > UINT16_MAX || r.src_port() > UINT16_MAX) {
+    return InvalidArgument("port: expected 0 to 65535");
+  }
+  return ExplainQuery{.from = r.from(),
+                      .to = r.to(),
+                      .proto = proto,
+                      .port = static_cast<uint16_t>(r.port()),
+                      .src_port = static_cast<uint16_t>(r.src_port()),
+                      .default_namespace = r.default_namespace()};
+}
+
 class InspectService final : public v1::Inspect::Service {
  public:
   explicit InspectService(Daemon& d) : d_(d) {}
@@ -213,22 +226,33 @@ class InspectService final : public v1::Inspect::Service {
 
   grpc::Status Explain(grpc::ServerContext*, const v1::ExplainRequest* request,
                        v1::Explanation* out) override {
-    const auto proto = ParseProtocol(request->protocol().empty() ? "tcp" : request->protocol());
-    if (!proto.ok()) return ToGrpc(proto.status());
-    if (request->port() > UINT16_MAX || request->src_port() > UINT16_MAX) {
-      return ToGrpc(InvalidArgument("port: expected 0 to 65535"));
-    }
-    const ExplainQuery query{.from = request->from(),
-                             .to = request->to(),
-                             .proto = *proto,
-                             .port = static_cast<uint16_t>(request->port()),
-                             .src_port = static_cast<uint16_t>(request->src_port()),
-                             .default_namespace = request->default_namespace()};
+    const auto query = QueryOf(*request);
+    if (!query.ok()) return ToGrpc(query.status());
     const auto tables = d_.sw.tables();
     const auto result =
-        d_.controller.Read([&](const ControlState& s) { return podwire::Explain(s, *tables, query); });
+        d_.controller.Read([&](const ControlState& s) { return podwire::Explain(s, *tables, *query); });
     if (!result.ok()) return ToGrpc(result.status());
     FillExplanation(*result, *out);
+    return grpc::Status::OK;
+  }
+
+  grpc::Status ExplainMany(grpc::ServerContext*, const v1::ExplainManyRequest* request,
+                           grpc::ServerWriter<v1::Explanation>* writer) override {
+    std::vector<v1::Explanation> answers(static_cast<size_t>(request->queries_size()));
+    const absl::Status status = d_.controller.Read([&](const ControlState& s) -> absl::Status {
+      const auto tables = d_.sw.tables();
+      for (size_t i = 0; i < answers.size(); ++i) {
+        const auto query = QueryOf(request->queries(static_cast<int>(i)));
+        const auto result = query.ok() ? podwire::Explain(s, *tables, *query) : query.status();
+        if (!result.ok()) return Annotate(result.status(), fmt::format("queries[{}]", i));
+        FillExplanation(*result, answers[i]);
+      }
+      return absl::OkStatus();
+    });
+    if (!status.ok()) return ToGrpc(status);
+    for (const v1::Explanation& answer : answers) {
+      if (!writer->Write(answer)) break;
+    }
     return grpc::Status::OK;
   }
 
