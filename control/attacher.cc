@@ -95,7 +95,7 @@ PodInterface InterfaceOf(const Attachment& a) {
     pod.addresses.push_back({address.address, address.address.bits()});
   }
   for (const IpAddress& gateway : a.gateways) pod.gateways.push_back({gateway, gateway_mac});
-  pod.routes = GatewayRoutes(pod);
+  if (!a.host || a.routes.empty()) pod.routes = GatewayRoutes(pod);
   for (const PodRoute& route : a.routes) {
     if (std::ranges::find(pod.routes, route.dst) == pod.routes.end()) pod.routes.push_back(route.dst);
   }
@@ -167,7 +167,8 @@ absl::Status Attacher::Reserve(const AttachSpec& spec, LiveAttachment& a) {
          .gateway_mac = GatewayMac(controller_.config()),
          .routes = spec.routes,
          .mtu = spec.mtu,
-         .delegated_ipam = !spec.addresses.empty()};
+         .delegated_ipam = !spec.addresses.empty(),
+         .host = spec.host};
     if (r.kind == AttachKind::kVhostUser) {
       r.socket = fmt::format("{}/vhost/{}-{}.sock", controller_.config().state_dir,
                              spec.key.container_id.substr(0, 12), spec.key.ifname);

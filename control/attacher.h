@@ -32,6 +32,7 @@ struct AttachSpec {
   uint16_t mtu = 0;                         ///< 0: the network's
   std::vector<InterfaceAddress> addresses;  ///< of a delegated IPAM plugin; empty: podwired gives one
   std::vector<PodRoute> routes;
+  bool host = false;  ///< the node's own network stack; with `routes` it gets no default route
 };
 
 /// How the attacher reaches the machine; tests put their own in.

@@ -97,7 +97,8 @@ std::string ToJson(const Attachment& a) {
               {"routes", routes},
               {"mtu", a.mtu},
               {"delegatedIpam", a.delegated_ipam},
-              {"socket", a.socket}}
+              {"socket", a.socket},
+              {"host", a.host}}
       .dump(-1, ' ', false, json::error_handler_t::replace);
 }
 
@@ -130,6 +131,7 @@ absl::StatusOr<Attachment> AttachmentFromJson(const std::string& text) {
   r.Number("mtu", a.mtu);
   r.Bool("delegatedIpam", a.delegated_ipam);
   r.String("socket", a.socket);
+  r.Bool("host", a.host);
   RETURN_IF_ERROR(r.Finish());
   ASSIGN_OR_RETURN(a.mac, ParseMac(mac));
   ASSIGN_OR_RETURN(a.gateway_mac, ParseMac(gateway_mac));

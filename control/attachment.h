@@ -65,6 +65,7 @@ struct Attachment {
   uint16_t mtu = 1500;
   bool delegated_ipam = false;
   std::string socket;  ///< vhost-user
+  bool host = false;   ///< no pod: the node's own network stack
   bool operator==(const Attachment&) const = default;
 };
 

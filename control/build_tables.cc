@@ -87,6 +87,7 @@ class Builder {
   void FillEndpoint(const LiveAttachment& a) {
     Endpoint& e = t_->endpoints[a.slot.value()];
     e.id = a.slot;
+    e.is_host = a.record.host;
     e.port = a.port;
     e.mac = a.record.mac;
     e.ns = a.record.pod.ns;
@@ -106,8 +107,9 @@ class Builder {
 
   bool IsSameAsBefore(const Endpoint& e) const {
     const Endpoint* before = in_.previous.EndpointAt(e.id);
-    return before != nullptr && before->policy.fingerprint == e.policy.fingerprint && before->ns == e.ns &&
-           before->name == e.name && before->addresses == e.addresses && before->mac == e.mac;
+    return before != nullptr && before->policy.fingerprint == e.policy.fingerprint &&
+           before->is_host == e.is_host && before->ns == e.ns && before->name == e.name &&
+           before->addresses == e.addresses && before->mac == e.mac;
   }
 
   NextHopId AddDelivery(const LiveAttachment& a) {

@@ -128,9 +128,11 @@ void DesiredState::RefreshPod(const ObjectKey& key) {
   ++policy_revision_;
   const auto manifest = manifests_.find(key);
   std::vector<IpAddress> attached;
+  bool host = false;
   if (const auto keys = attachments_of_.find(key); keys != attachments_of_.end()) {
     for (const AttachmentKey& k : keys->second) {
       const LiveAttachment& a = attachments_.at(k);
+      host = host || a.record.host;
       if (a.port == kNoPort) continue;
       for (const InterfaceAddress& address : a.record.addresses) attached.push_back(address.address);
     }
@@ -139,11 +141,13 @@ void DesiredState::RefreshPod(const ObjectKey& key) {
     if (attached.empty()) {
       model_.pods.erase(key);
     } else {
-      model_.pods[key] = Pod{.key = key, .addresses = std::move(attached), .node_name = node_};
+      model_.pods[key] =
+          Pod{.key = key, .addresses = std::move(attached), .node_name = node_, .host_network = host};
     }
     return;
   }
   Pod pod = manifest->second;
+  pod.host_network = pod.host_network || host;
   const bool elsewhere = !pod.node_name.empty() && pod.node_name != node_;
   const bool here = pod.node_name == node_;
   if (!elsewhere && !pod.host_network && (here || !attached.empty())) pod.addresses = std::move(attached);

@@ -33,6 +33,7 @@ absl::StatusOr<AttachSpec> SpecOf(const v1::AttachRequest& r) {
     spec.kind = *kind;
   }
   spec.port = r.port();
+  spec.host = r.host();
   if (!r.mac().empty()) {
     const auto mac = ReadUnicastMac(r.mac());
     if (!mac.ok()) return InvalidArgument("mac: {}", Message(mac.status()));
@@ -95,6 +96,7 @@ v1::Endpoint ToProto(const LiveAttachment& a, const ControlState& s) {
   e.set_delegated_ipam(r.delegated_ipam);
   e.set_socket(r.socket);
   e.set_node(s.desired.node());
+  e.set_host(r.host);
   for (std::string& p : IsolatingPolicies(s.desired.model(), r.pod, Direction::kIngress)) {
     e.add_policies_ingress(std::move(p));
   }

@@ -17,6 +17,12 @@ bool IsOwnAddress(const LocalNode& local, const IpAddress& a) {
          std::find(local.gateways.begin(), local.gateways.end(), a) != local.gateways.end();
 }
 
+/// The switch's own addresses and the node's network stack: pods of this node and they always reach each
+/// other (kubelet probes; so says the NetworkPolicy page).
+bool IsOwnNode(bool is_own_address, const Endpoint* e) {
+  return is_own_address || (e != nullptr && e->is_host);
+}
+
 Forwarding Drop(DropReason reason) { return {.action = Action::kDrop, .reason = reason}; }
 
 const PortSlot* SlotOf(const Tables& t, PortId port) {
@@ -87,15 +93,14 @@ PolicyDecision DecidePolicy(const Tables& t, const Headers& h, const Ends& ends)
     d.dst_version = dst->version;
   }
   if (src != nullptr && src == dst) return d;  // a pod cannot be cut off from itself
-  // A pod and its own node always reach each other (kubelet probes; so says the NetworkPolicy page).
-  if (src != nullptr && src->policy.egress != kNotIsolated && !ends.dst_is_own) {
+  if (src != nullptr && src->policy.egress != kNotIsolated && !IsOwnNode(ends.dst_is_own, dst)) {
     d.egress = t.policy->Check(Direction::kEgress, src->policy.egress, h.dst, h.proto, h.dst_port);
     if (!d.egress.allowed) {
       d.allowed = false;
       d.reason = DropReason::kPolicyDeniedEgress;
     }
   }
-  if (dst != nullptr && dst->policy.ingress != kNotIsolated && !ends.src_is_own) {
+  if (dst != nullptr && dst->policy.ingress != kNotIsolated && !IsOwnNode(ends.src_is_own, src)) {
     d.ingress = t.policy->Check(Direction::kIngress, dst->policy.ingress, h.src, h.proto, h.dst_port);
     if (d.allowed && !d.ingress.allowed) {
       d.allowed = false;
@@ -158,7 +163,8 @@ TraceStep PolicyStep(const Tables& t, const Headers& h, Direction direction, con
             {}};
   }
   if (h.src == h.dst) return {stage, "allow", "a pod always reaches itself", {}};
-  if (IsOwnAddress(t.local, egress ? h.dst : h.src))
+  const IpAddress& other = egress ? h.dst : h.src;
+  if (IsOwnNode(IsOwnAddress(t.local, other), t.EndpointOf(other)))
     return {stage, "allow", "a pod and its own node always reach each other", {}};
   if (!v.isolated)
     return {stage, "allow", fmt::format("no NetworkPolicy isolates {} for {}", NameOf(t, self), word), {}};

@@ -31,6 +31,7 @@ struct Endpoint {
   NextHopId adjacency = kNoNextHop;  ///< delivers to it
   EndpointPolicy policy;
   std::string ns, name;
+  bool is_host = false;  ///< no pod: the node's own network stack
   bool in_use() const { return port != kNoPort; }
 };
 
