@@ -27,14 +27,16 @@ def family_of(ip):
 
 
 def own_networks(addresses):
-    """Two /16 for podwired and its underlay in which no case has an address."""
+    """A network for podwired's pods, one for its underlay and an IPv6 one, in which no case has an address."""
     taken = [ipaddress.ip_address(a) for a in addresses]
     pools = [ipaddress.ip_network(f"{first}.{second}.0.0/16") for first, seconds in
              ((100, range(64, 128)), (198, range(18, 20)), (172, range(16, 32)), (10, range(256))) for second in reversed(seconds)]
     free = [p for p in pools if not any(a.version == 4 and a in p for a in taken)]
     if len(free) < 2:
         raise LabError("the cases' addresses leave podwired no network of its own")
-    return free[0], free[1]
+    six = next(p for p in (ipaddress.ip_network(f"fd{n:02x}:706f:6477::/48") for n in range(255, -1, -1))
+               if not any(a.version == 6 and a in p for a in taken))
+    return free[0], free[1], six
 
 
 def ip_batch(ns, lines):
@@ -94,29 +96,49 @@ class Rig:
     def __init__(self, addresses):
         limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
-        network, underlay = own_networks(addresses)
+        network, underlay, six = own_networks(addresses)
         self.lab = ConformanceLab(ipaddress.ip_network((underlay.network_address, 24)))
         try:
-            self._start(network)
+            self._start(network, six if any(family_of(a) == 6 for a in addresses) else None)
         except BaseException:
             self.lab.close()
             raise
 
-    def _start(self, network):
+    def _start(self, network, six):
         pod_cidr = str(ipaddress.ip_network((network.network_address, 24)))
-        self.node = Node(self.lab, NODE, pod_cidr=pod_cidr,
-                         network={"Network": str(network), "Backend": {"Type": "host-gw"}}).start(wait=False)
+        cidrs = [pod_cidr]
+        conf = {"Network": str(network), "Backend": {"Type": "host-gw"}}
+        if six:
+            conf.update(EnableIPv6=True, IPv6Network=str(six))
+            cidrs.append(str(ipaddress.ip_network((six.network_address, 64))))
+        self.node = Node(self.lab, NODE, pod_cidr=pod_cidr, network=conf)
+        self.address6 = self._underlay6(six) if six else ""
+        self.node.start(wait=False)
         os.mkdir(os.path.join(self.lab.dir, "api"))
         self.node.wait_up()
         self.api = Api(self.node.socket, os.path.join(self.lab.dir, "api"))
-        self.api.apply([json.dumps(self.node.node_object("host-gw"))])
-        self.lab.route(self.node)
+        node = self.node.node_object("host-gw")
+        node["spec"] = {"podCIDR": pod_cidr, "podCIDRs": cidrs}
+        self.api.apply([json.dumps(node)])
+        ip_batch(self.lab.router, [f"route replace {pod_cidr} via {self.node.address}"])
         self.gateway = str(ipaddress.ip_network(pod_cidr)[1])
         self.placed, self.objects = {}, {}
         self.free, self.free_outside, self.slots, self.containers = [], [], 0, 0
         self.pool = ThreadPoolExecutor(4)
         self.no_ipv6 = ""
         self.on_release = lambda slot, ips: None
+
+    def _underlay6(self, six):
+        """Gives the node an IPv6 address on the underlay too, if this podwired can have one; "" if not."""
+        link = ipaddress.ip_network((int(six.network_address) + (1 << 64), 64))
+        underlay = {**self.node.config["underlay"], "address6": f"{link[1]}/64", "gateway6": str(link[254])}
+        with open(self.node.config_path, "w", encoding="utf-8") as f:
+            json.dump({**self.node.config, "underlay": underlay}, f)
+        if sh([self.lab.program("podwired"), "--check-config", self.node.config_path], check=False).returncode:
+            return ""
+        self.node.config["underlay"] = underlay
+        ip_batch(self.lab.router, [f"addr add {link[254]}/64 dev to-node nodad"])
+        return str(link[1])
 
     def close(self):
         self.pool.shutdown(wait=False, cancel_futures=True)
@@ -171,7 +193,7 @@ class Rig:
         lines = [f"addr add {ip}/{32 if family_of(ip) == 4 else 128} dev eth0{'' if family_of(ip) == 4 else ' nodad'}" for ip in ips]
         ip_batch(slot.ns, lines)
         if any(family_of(ip) == 6 for ip in ips):
-            ip_batch(slot.ns, [f"-6 route replace default via {LINK_GATEWAY_6} dev eth0"])
+            ip_batch(slot.ns, [f"route replace ::/0 via {LINK_GATEWAY_6} dev eth0"])
         self._route(ips, "replace", ["dev", slot.link])
         return Placed("external", tuple(ips), slot)
 
@@ -189,7 +211,10 @@ class Rig:
         if failed:
             raise failed
         for name, _, _ in inside:
-            self._route([ip for ip in self.placed[name].ips if family_of(ip) == 4], "replace", ["via", self.node.address])
+            for ip in self.placed[name].ips:
+                via = self.node.address if family_of(ip) == 4 else self.address6
+                if via:
+                    self._route([ip], "replace", ["via", via])
         for name, (kind, ips) in wanted.items():
             if kind == "external":
                 self.placed[name] = self._outside(ips)
@@ -205,7 +230,7 @@ class Rig:
         for p in gone:
             self._route(p.ips, "del", [])
             if p.kind == "external":
-                ip_batch(p.slot.ns, ["addr flush dev eth0", f"route replace {LINK_GATEWAY} dev eth0",
+                ip_batch(p.slot.ns, ["addr flush dev eth0 scope global", f"route replace {LINK_GATEWAY} dev eth0",
                                      f"route replace default via {LINK_GATEWAY} dev eth0"])
                 self.free_outside.append(p.slot)
             else:
