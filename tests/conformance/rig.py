@@ -3,6 +3,8 @@ import ipaddress
 import json
 import os
 import resource
+import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -14,6 +16,7 @@ from case_file import object_key, pod_addresses
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
 from lab import Lab, LabError, Node  # noqa: E402
+from lab.lab import remove  # noqa: E402
 from lab.run import in_ns, sh  # noqa: E402
 
 NODE = "local"
@@ -43,6 +46,31 @@ def ip_batch(ns, lines):
     done = subprocess.run(["ip", "-n", ns, "-batch", "-"], input="\n".join(lines) + "\n", text=True, capture_output=True)
     if done.returncode:
         raise LabError(f"ip in {ns}: {done.stderr.strip()}")
+
+
+def guard(lab):
+    """A process that removes the lab when this one is killed so that it cannot do so itself."""
+    mine, its = os.pipe()
+    if os.fork():
+        os.close(mine)  # `its` closes with this process, however that ends
+        return
+    try:
+        os.setsid()
+        null = os.open(os.devnull, os.O_RDWR)
+        for fd in (0, 1, 2):
+            os.dup2(null, fd)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
+        os.close(its)
+        os.read(mine, 1)
+        if os.path.isdir(lab.dir):
+            config = os.path.join(lab.dir, NODE, "podwired.json")
+            node = Node.__new__(Node)
+            node.name, node.config = NODE, json.load(open(config, encoding="utf-8")) if os.path.exists(config) else {"stateDir": ""}
+            remove([n for n in os.listdir("/run/netns") if n.startswith(f"{lab.tag}-")], lab.dir)
+            shutil.rmtree(f"/run/dpdk/{node.file_prefix()}", ignore_errors=True)
+    finally:
+        os._exit(0)
 
 
 class ConformanceLab(Lab):
@@ -98,6 +126,7 @@ class Rig:
         resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
         network, underlay, six = own_networks(addresses)
         self.lab = ConformanceLab(ipaddress.ip_network((underlay.network_address, 24)))
+        guard(self.lab)
         try:
             self._start(network, six if any(family_of(a) == 6 for a in addresses) else None)
         except BaseException:
