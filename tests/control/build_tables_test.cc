@@ -34,8 +34,10 @@ class BuildTablesTest : public testing::Test {
     underlay_.address = *ParseInterfaceAddress("192.0.2.1/24");
   }
 
-  void Attach(const std::string& ns, const std::string& pod, const std::string& address, uint32_t slot) {
+  void Attach(const std::string& ns, const std::string& pod, const std::string& address, uint32_t slot,
+              bool host = false) {
     LiveAttachment a;
+    a.record.host = host;
     a.record.key = {"c-" + pod, "eth0"};
     a.record.pod = {ns, pod};
     a.record.addresses = {*ParseInterfaceAddress(address)};
@@ -162,6 +164,29 @@ TEST_F(BuildTablesTest, PolicyIsInTheTables) {
   state_.Put(One(DenyAll("dev")));
   Build();
   EXPECT_EQ(decide(), Action::kDrop);
+}
+
+TEST_F(BuildTablesTest, PolicyNeverStandsBetweenTheNodesOwnStackAndItsPods) {
+  Attach("dev", "web", "10.244.1.7/24", 0);
+  Attach("node", "node-a", "192.168.50.10/32", 1, /*host=*/true);
+  Attach("node", "pod", "10.244.1.9/24", 2);
+  state_.Put(One(DenyAll("dev")));
+  state_.Put(One(DenyAll("node")));
+  Build();
+  const auto decide = [&](size_t from, size_t to) {
+    Headers h{.proto = 6, .dst_port = 80, .in_port = tables_->endpoints[from].port};
+    h.src = tables_->endpoints[from].addresses[0];
+    h.dst = tables_->endpoints[to].addresses[0];
+    return Decide(*tables_, h).action;
+  };
+  EXPECT_EQ(decide(1, 0), Action::kDeliver);
+  EXPECT_EQ(decide(2, 0), Action::kDrop) << "a pod beside it";
+  EXPECT_EQ(decide(2, 1), Action::kDeliver) << "no policy selects the stack, whatever its name is";
+  Headers forged{.src = *ParseIp("192.168.50.10"), .dst = *ParseIp("10.244.1.7"), .proto = 6, .dst_port = 80};
+  forged.in_port = tables_->endpoints[2].port;
+  EXPECT_EQ(Decide(*tables_, forged).reason, DropReason::kSpoofedAddress) << "a pod cannot pose as the node";
+  forged.in_port = tables_->local.underlay_port;
+  EXPECT_EQ(Decide(*tables_, forged).reason, DropReason::kSpoofedAddress) << "nor can anybody outside";
 }
 
 TEST_F(BuildTablesTest, WarnsOfAnotherPublicIp) {

@@ -42,6 +42,16 @@ TEST(DesiredStateTest, AnAttachedPodHasItsAttachmentsAddress) {
   EXPECT_TRUE(s.model().pods.empty());
 }
 
+TEST(DesiredStateTest, TheNodesOwnStackIsNoPeerOfSelectors) {
+  DesiredState s("node-a", std::nullopt);
+  LiveAttachment host = Attached("c1", "stack", "192.168.50.10/32");
+  host.record.host = true;
+  s.PutAttachment(host);
+  EXPECT_FALSE(s.model().pods.at({"dev", "stack"}).IsPeer());
+  s.Put(One(PodJson("stack", "node-a", "192.168.50.10")));
+  EXPECT_FALSE(s.model().pods.at({"dev", "stack"}).IsPeer()) << "nor with a pod's manifest of that name";
+}
+
 TEST(DesiredStateTest, AnotherNodesPodHasItsStatusAddress) {
   DesiredState s("node-a", std::nullopt);
   s.Put(One(PodJson("far", "node-b", "10.244.2.7")));

@@ -192,6 +192,37 @@ TEST_F(ServerTest, InspectsWithoutPorts) {
   EXPECT_EQ(stub->Explain(&c5, explain, &explanation).error_code(), grpc::INVALID_ARGUMENT);
 }
 
+TEST_F(ServerTest, ExplainsManyInTheirOrder) {
+  ASSERT_TRUE(Apply({kNamespace, kPod}).ok());
+  const auto stub = v1::Inspect::NewStub(channel_);
+  v1::ExplainManyRequest request;
+  for (const char* from : {"10.244.9.9", "10.244.9.8"}) {
+    v1::ExplainRequest& query = *request.add_queries();
+    query.set_from(from);
+    query.set_to("dev/far");
+    query.set_port(80);
+  }
+  v1::Explanation answer;
+  grpc::ClientContext c1;
+  const auto reader = stub->ExplainMany(&c1, request);
+  ASSERT_TRUE(reader->Read(&answer));
+  EXPECT_EQ(answer.src(), "10.244.9.9");
+  EXPECT_EQ(answer.verdict(), "denied");
+  ASSERT_TRUE(reader->Read(&answer));
+  EXPECT_EQ(answer.src(), "10.244.9.8");
+  EXPECT_FALSE(reader->Read(&answer));
+  EXPECT_TRUE(reader->Finish().ok());
+
+  request.mutable_queries(1)->set_from("dev/nobody");
+  grpc::ClientContext c2;
+  const auto bad = stub->ExplainMany(&c2, request);
+  EXPECT_FALSE(bad->Read(&answer)) << "all or nothing";
+  const grpc::Status status = bad->Finish();
+  EXPECT_EQ(status.error_code(), grpc::NOT_FOUND);
+  EXPECT_NE(status.error_message().find("queries[1]: from: there is no pod dev/nobody"), std::string::npos)
+      << status.error_message();
+}
+
 TEST_F(ServerTest, PortsAtRunTime) {
   const auto stub = v1::Ports::NewStub(channel_);
   v1::AddPortRequest add;

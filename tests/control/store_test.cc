@@ -69,6 +69,13 @@ class StoreTest : public testing::Test {
   std::unique_ptr<Store> store_;
 };
 
+TEST(AttachmentTest, TheNodesOwnStackStaysThat) {
+  Attachment a = Sample("c1", "192.168.50.10/32");
+  EXPECT_FALSE(AttachmentFromJson(ToJson(a))->host);
+  a.host = true;
+  EXPECT_TRUE(AttachmentFromJson(ToJson(a))->host);
+}
+
 TEST_F(StoreTest, AttachmentsComeBackWhole) {
   Attachment a = Sample("c1", "10.244.1.7/24");
   ASSERT_TRUE(store_->AddAttachment(a, *ParseIp("10.244.1.7")).ok());
