@@ -3,6 +3,7 @@ import ipaddress
 import json
 from dataclasses import dataclass, field
 
+CLUSTER_SCOPED = ("Namespace", "Node", "ClusterNetworkPolicy", "AdminNetworkPolicy", "BaselineAdminNetworkPolicy")
 PROTOCOLS = ("TCP", "UDP", "SCTP")
 VERDICTS = ("allow", "deny", "any")
 API_VERSIONS = {"Pod": "v1", "Namespace": "v1", "NetworkPolicy": "networking.k8s.io/v1",
@@ -121,12 +122,13 @@ def parse_host(kind, value, where):
     if not ips and kind != "pod":
         raise CaseError(f"{where}.ips", "a host that is no pod needs an address")
     return Host(kind, tuple(parse_ip(ip, f"{where}.ips[{i}]") for i, ip in enumerate(ips)), parse_labels(value, where),
-                [parse_port(p, f"{where}.ports[{i}]") for i, p in enumerate(get(value, "ports", list, where, []))])
+                [parse_port(p, f"{where}.ports[{i}]") for i, p in enumerate(get(value, "ports", list, where, []) if kind == "pod" else [])])
 
 
 def pod_addresses(pod, where):
     status = get(pod, "status", dict, where, {})
-    texts = [(status.get("podIP"), "podIP")]
+    in_host = get(pod, "spec", dict, where, {}).get("hostNetwork")
+    texts = [(status.get("podIP") or (status.get("hostIP") if in_host else None), "podIP")]
     texts += [(need(item, dict, f"{where}.status.podIPs[{i}]").get("ip"), f"podIPs[{i}].ip")
               for i, item in enumerate(get(status, "podIPs", list, f"{where}.status", []))]
     return tuple(dict.fromkeys(parse_ip(text, f"{where}.status.{name}") for text, name in texts if text))
@@ -135,7 +137,7 @@ def pod_addresses(pod, where):
 def object_key(o):
     """(kind, namespace, name) of a Kubernetes object; the namespace is empty for kinds without."""
     metadata = o["metadata"]
-    namespaced = o["kind"] not in ("Namespace", "Node", "ClusterNetworkPolicy")
+    namespaced = o["kind"] not in CLUSTER_SCOPED
     return o["kind"], (metadata.get("namespace") or "default") if namespaced else "", metadata["name"]
 
 
@@ -155,7 +157,7 @@ def parse_object(o, where):
 def parse_delete(item, where):
     need(item, dict, where)
     key = [need(item.get(k), str, f"{where}.{k}") for k in ("kind", "name")]
-    namespaced = key[0] not in ("Namespace", "Node", "ClusterNetworkPolicy")
+    namespaced = key[0] not in CLUSTER_SCOPED
     return key[0], get(item, "namespace", str, where, "default") if namespaced else "", key[1]
 
 
@@ -222,7 +224,8 @@ def load(path):
                 raise CaseError(where, "expected a name like namespace/pod")
             if name in hosts:
                 raise CaseError(where, "this name is taken")
-            hosts[name] = parse_host(kind, host, where)
+            own = kind != "node" or name.endswith("local") or len(value["nodes"]) == 1
+            hosts[name] = parse_host(kind if own else "external", host, where)  # other nodes are behind the uplink
     owners = {}
     for name, host in hosts.items():
         for ip in host.ips:

@@ -1,5 +1,6 @@
 """What cases run in: one podwired, namespaces for the pods, and hosts outside behind its uplink."""
 import ipaddress
+import itertools
 import json
 import os
 import resource
@@ -152,7 +153,7 @@ class Rig:
         ip_batch(self.lab.router, [f"route replace {pod_cidr} via {self.node.address}"])
         self.gateway = str(ipaddress.ip_network(pod_cidr)[1])
         self.placed, self.objects = {}, {}
-        self.free, self.free_outside, self.slots, self.containers = [], [], 0, 0
+        self.free, self.free_outside, self.slots, self.containers = [], [], 0, itertools.count(1)
         self.pool = ThreadPoolExecutor(4)
         self.no_ipv6 = ""
         self.on_release = lambda slot, ips: None
@@ -175,10 +176,7 @@ class Rig:
         self.lab.close()
 
     # Namespaces
-    def _slot(self, outside):
-        pool = self.free_outside if outside else self.free
-        if pool:
-            return pool.pop()
+    def _new_slot(self, outside):
         self.slots += 1
         ns = self.lab.add_ns(f"{'out' if outside else 'pod'}{self.slots}")
         slot = Slot(ns, os.open(f"/run/netns/{ns}", os.O_RDONLY | os.O_CLOEXEC))
@@ -193,14 +191,14 @@ class Rig:
 
     # Ends
     def _attach(self, name, kind, ips):
-        slot = self._slot(outside=False)
-        self.containers += 1
-        container = f"c{self.containers}-{name.replace('/', '-')}"[:100]
+        """Runs beside others of its kind: namespaces and numbers have been made for it."""
+        slot = self.free.pop()
+        container = f"c{next(self.containers)}-{name.replace('/', '-')}"[:100]
         more = {"host": True} if kind == "node" else {}
 
         def attach(addresses):
             prefixed = [f"{ip}/{32 if family_of(ip) == 4 else 128}" for ip in addresses]
-            return self.api.attach(container, f"/run/netns/{slot.ns}", name, prefixed, **more)
+            return self.api.attach(container, f"/run/netns/{slot.ns}", name if "/" in name else f"node/{name}", prefixed, **more)
         try:
             endpoint = attach(ips)
         except ApiError as e:
@@ -218,7 +216,7 @@ class Rig:
             sh(["ip", "-n", self.lab.router, "route", verb, ip, *(via if verb == "replace" else [])], check=verb == "replace")
 
     def _outside(self, ips):
-        slot = self._slot(outside=True)
+        slot = self.free_outside.pop() if self.free_outside else self._new_slot(outside=True)
         lines = [f"addr add {ip}/{32 if family_of(ip) == 4 else 128} dev eth0{'' if family_of(ip) == 4 else ' nodad'}" for ip in ips]
         ip_batch(slot.ns, lines)
         if any(family_of(ip) == 6 for ip in ips):
@@ -229,7 +227,7 @@ class Rig:
     def place(self, wanted):
         """Makes ends: name -> (kind, addresses)."""
         inside = [(n, k, i) for n, (k, i) in wanted.items() if k != "external"]
-        self.free += [self._slot(False) for _ in range(len(inside) - len(self.free))]  # makes new ones here, not in the pool's threads
+        self.free += [self._new_slot(outside=False) for _ in range(len(inside) - len(self.free))]
         jobs = [(name, self.pool.submit(self._attach, name, kind, ips)) for name, kind, ips in inside]
         failed = None
         for name, job in jobs:
@@ -250,9 +248,9 @@ class Rig:
 
     def remove(self, names):
         """Takes ends away; their addresses are free for others when it returns."""
-        gone = [self.placed.pop(name) for name in names]
-        shared = {id(p.slot) for p in self.placed.values()}  # pods of the host's network have their host's
-        gone = [p for p in gone if id(p.slot) not in shared]
+        popped = [self.placed.pop(name) for name in names]
+        kept = {id(p.slot) for p in self.placed.values()}  # pods of the host's network have their host's
+        gone = {id(p.slot): p for p in sorted(popped, key=lambda p: p.container) if id(p.slot) not in kept}.values()
         for p in gone:
             self.on_release(p.slot, p.ips)
         list(self.pool.map(lambda p: p.container and self.api.detach(p.container), gone))
@@ -336,7 +334,7 @@ class Rig:
             ips = set(pod_addresses(o, name))
             for other, p in self.placed.items():
                 if other == name:
-                    if ips and ips != set(p.ips) or (o.get("spec") or {}).get("hostNetwork"):
+                    if ips - set(p.ips) or (o.get("spec") or {}).get("hostNetwork"):
                         gone.append(other)
                 elif p.finished and ips & set(p.ips):
                     gone.append(other)
@@ -350,10 +348,8 @@ class Rig:
             ips = pod_addresses(o, name)
             if (o.get("spec") or {}).get("hostNetwork"):
                 host = next((p for p in self.placed.values() if set(ips) & set(p.ips)), None)
-                if host:
-                    self.placed[name] = Placed(host.kind, ips, host.slot)
-                elif ips:
-                    wanted[name] = ("external", ips)
+                if ips:
+                    self.placed[name] = Placed(host.kind, ips, host.slot) if host else self._outside(ips)
             elif name not in self.placed and (o.get("status") or {}).get("phase") not in ("Succeeded", "Failed"):
                 wanted[name] = ("pod", ips)
         self.place(wanted)

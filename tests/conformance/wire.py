@@ -11,7 +11,7 @@ from dataclasses import dataclass
 LIBC = ctypes.CDLL(None, use_errno=True)
 CLONE_NEWNET = 0x40000000
 IP_FREEBIND, IPV6_FREEBIND, IP_BIND_ADDRESS_NO_PORT, SCTP = 15, 78, 24, 132
-LONGEST = 1.5  # seconds that an answer may take: a lost SYN is sent again after one
+LONGEST = 3.2  # seconds that an answer may take: a lost SYN is sent again after one, and after three
 AGAIN = 0.4  # seconds after which a datagram that should be answered is sent again
 QUIET = 0.025  # seconds without news after which nothing more comes, once the switch has handled all that was sent
 QUIET_UNSURE = 0.08  # the same where that is not known
