@@ -1,6 +1,7 @@
 #include "net/address.h"
 
 #include <arpa/inet.h>
+#include <endian.h>
 
 #include <charconv>
 
@@ -27,27 +28,20 @@ bool HasLeadingZeroOctet(std::string_view text) {
   return false;
 }
 
+/// A word of an address with its first `bits` (up to 64) set.
+uint64_t MaskOf(unsigned bits) {
+  if (bits >= 64) return ~uint64_t{0};
+  return htobe64(~(~uint64_t{0} >> bits));
+}
+
 }  // namespace
 
 IpPrefix IpPrefix::Make(const IpAddress& address, uint8_t length) {
-  length = std::min(length, address.bits());
-  auto bytes = address.bytes();
-  for (unsigned i = 0; i < bytes.size(); ++i) {
-    const unsigned first_bit = i * 8;
-    if (first_bit >= length) {
-      bytes[i] = 0;
-    } else if (first_bit + 8 > length) {
-      bytes[i] &= static_cast<uint8_t>(0xff00 >> (length - first_bit));
-    }
-  }
-  IpPrefix p{.length = length};
-  if (address.is_v4()) {
-    Ipv4 v4;
-    std::memcpy(&v4.be, bytes.data(), 4);
-    p.address = v4;
-  } else if (address.is_v6()) {
-    p.address = Ipv6{bytes};
-  }
+  IpPrefix p{.address = address, .length = std::min(length, address.bits())};
+  IpAddress::Words w = address.words();
+  w[0] &= MaskOf(p.length);
+  w[1] &= MaskOf(p.length > 64 ? p.length - 64u : 0);
+  std::memcpy(p.address.bytes_.data(), w.data(), sizeof w);
   return p;
 }
 

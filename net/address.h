@@ -55,12 +55,25 @@ class IpAddress {
   /// Network order; the first 4 (v4) or 16 (v6) count, the rest is zero.
   const std::array<uint8_t, 16>& bytes() const { return bytes_; }
   auto operator<=>(const IpAddress&) const = default;
+  bool operator==(const IpAddress& o) const {
+    const Words a = words(), b = o.words();
+    return ((a[0] ^ b[0]) | (a[1] ^ b[1])) == 0 && family_ == o.family_;
+  }
   template <class H>
   friend H AbslHashValue(H h, const IpAddress& a) {
-    return H::combine(std::move(h), static_cast<uint8_t>(a.family_), a.bytes_);
+    const Words w = a.words();
+    return H::combine(std::move(h), w[0] ^ static_cast<uint8_t>(a.family_), w[1]);
   }
 
  private:
+  friend struct IpPrefix;
+  using Words = std::array<uint64_t, 2>;  ///< the bytes: two words are compared and hashed faster
+  Words words() const {
+    Words w;
+    std::memcpy(w.data(), bytes_.data(), sizeof w);
+    return w;
+  }
+
   IpFamily family_ = IpFamily::kNone;
   std::array<uint8_t, 16> bytes_{};
 };

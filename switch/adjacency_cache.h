@@ -8,6 +8,7 @@
 #include "net/address.h"
 #include "net/id.h"
 #include "overlay/next_hop.h"
+#include "switch/neighbor.h"
 #include "switch/tables.h"
 
 namespace podwire {
@@ -21,6 +22,7 @@ struct alignas(64) ResolvedAdjacency {
   uint16_t mtu = 0;    ///< largest (inner) L3 packet, bytes
   uint8_t header_len = 0;
   bool tunnel = false;
+  NeighborId neighbor = kNoNeighbor;                   ///< whose MAC it has; of next hops on the underlay
   alignas(64) std::array<uint8_t, kMaxHeader> header;  ///< the whole ready-made header
 };
 
@@ -52,15 +54,16 @@ class AdjacencyCache {
   const ResolvedAdjacency& At(NextHopId hop) const noexcept { return resolved_[hop.value()]; }
   bool IsGood(const ResolvedAdjacency& a) const noexcept { return a.epoch == epoch_; }
 
-  /// `mac` is the neighbour's; not looked at for local endpoints. A next hop whose neighbour is each packet's
-  /// own destination cannot be kept.
-  void Learn(NextHopId id, const Adjacency& a, const MacAddr& mac) noexcept {
+  /// `mac` is the neighbour's; neither is looked at for local endpoints. A next hop whose neighbour is each
+  /// packet's own destination cannot be kept.
+  void Learn(NextHopId id, const Adjacency& a, NeighborId neighbor, const MacAddr& mac) noexcept {
     if (!a.to_endpoint && a.hop.neighbor.empty()) return;
     ResolvedAdjacency& r = resolved_[id.value()];
     r.header = a.hop.header;
     if (!a.to_endpoint) std::memcpy(r.header.data(), mac.bytes.data(), mac.bytes.size());
     std::memcpy(r.ethernet.data(), r.header.data(), r.ethernet.size());
     r.port = a.port;
+    r.neighbor = neighbor;
     r.mtu = a.hop.mtu;
     r.header_len = a.hop.header_len;
     r.tunnel = a.hop.kind != NextHop::Kind::kDirect;

@@ -190,6 +190,7 @@ uint32_t ConnTable<Key>::PopFree(Shard& shard) noexcept {
   const uint32_t index = shard.free.head;
   shard.free.head = pool_[index].link;
   if (--shard.free.count == 0) shard.free.tail = 0;
+  Warm(shard.free.head);
   return index;
 }
 

@@ -61,14 +61,18 @@ class ConnTable {
   /// SymmetricHash(key).
   Found Find(const Key& key, uint32_t hash) const noexcept;
 
-  /// Brings the chain's head into the cache, for a Find or Insert soon after.
-  void Prefetch(uint32_t hash) const noexcept { __builtin_prefetch(&heads_[hash & head_mask_]); }
+  /// Brings a chain into the cache, for a Find or Insert soon after: its head, then its first entry.
+  void PrefetchHead(uint32_t hash) const noexcept { __builtin_prefetch(&heads_[hash & head_mask_]); }
+  void PrefetchFirst(uint32_t hash) const noexcept {
+    __builtin_prefetch(&pool_[heads_[hash & head_mask_].load(std::memory_order_relaxed)]);
+  }
 
   struct Inserted {
     uint32_t index = 0;  ///< 0: not inserted, for `reason`
     uint32_t serial = 0;
-    bool existed = false;  ///< another packet was first: nothing was filled
-    bool reply = false;    ///< existed, and `key` is its reply direction
+    bool existed = false;    ///< another packet was first: nothing was filled
+    bool reply = false;      ///< existed, and `key` is its reply direction
+    bool displaced = false;  ///< another connection had to go for it
     DropReason reason = DropReason::kNone;
   };
   /// Adds a connection whose original direction is `key`, unless it is there in either direction.
@@ -81,7 +85,8 @@ class ConnTable {
     Shard& shard = ShardOf(hash);
     const std::lock_guard lock(shard.lock);
     if (const Found f = Find(key, hash); f.index != 0)
-      return {f.index, f.serial, true, f.reply, DropReason::kNone};
+      return {.index = f.index, .serial = f.serial, .existed = true, .reply = f.reply};
+    const uint32_t evictions = shard.evictions;
     const uint32_t index = Allocate(shard, hash, now_ms);
     if (index == 0) return {.reason = DropReason::kConnectionTableFull};
     Conn& c = pool_[index];
@@ -91,7 +96,7 @@ class ConnTable {
       PushFree(shard, index);
       return {.reason = refused};
     }
-    return {index, Link(shard, index), false, false, DropReason::kNone};
+    return {.index = index, .serial = Link(shard, index), .displaced = shard.evictions != evictions};
   }
 
   /// The entry, in use or not. `index` is one that the table gave out.
@@ -173,6 +178,7 @@ class ConnTable {
     std::atomic<uint32_t> embryonic{0};  // slots of the ring in use
     uint32_t put_at = 0, take_at = 0;    // where the ring is filled, and where victims are looked for
     uint32_t random = 0;                 // state of eviction's random sample
+    uint32_t evictions = 0;
     List free;
     List retired;  // removed since the last grace period began
     List waiting;  // removed before `token`
@@ -199,6 +205,12 @@ class ConnTable {
 
   uint32_t Allocate(Shard& shard, uint32_t hash, uint32_t now_ms) noexcept;
   uint32_t PopFree(Shard& shard) noexcept;
+  /// An entry that will be written next time, as far as one can tell.
+  void Warm(uint32_t index) const noexcept {
+    const auto* c = reinterpret_cast<const char*>(&pool_[index]);
+    __builtin_prefetch(c, 1);
+    __builtin_prefetch(c + 64, 1);
+  }
   void PushFree(Shard& shard, uint32_t index) noexcept;
   void Append(List& list, uint32_t index) noexcept;
   void Reclaim(Shard& shard) noexcept;

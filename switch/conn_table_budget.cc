@@ -151,6 +151,8 @@ bool ConnTable<Key>::EvictEmbryonic(Shard& shard, uint32_t shard_index, uint32_t
     after = at;
   }
   shard.take_at = victim != 0 ? after : at;
+  for (uint32_t n = 0, i = shard.take_at; n < kVictims; ++n, i = i + 1 < ring_size_ ? i + 1 : 0)
+    Warm(static_cast<uint32_t>(ring[i].word.load(std::memory_order_relaxed)));
   // It may have been confirmed at this very moment: then it stays.
   if (victim == 0 || !LeaveBudget(shard, pool_[victim])) return false;
   Evict(shard, victim);
@@ -190,6 +192,7 @@ bool ConnTable<Key>::EvictClosing(Shard& shard, uint32_t shard_index, uint32_t n
 template <class Key>
 void ConnTable<Key>::Evict(Shard& shard, uint32_t index) noexcept {
   Unlink(shard, index);
+  ++shard.evictions;
   evicted_.fetch_add(1, std::memory_order_relaxed);
 }
 

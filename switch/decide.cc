@@ -29,11 +29,10 @@ const PortSlot* SlotOf(const Tables& t, PortId port) {
   return port.value() < t.ports.size() ? &t.ports[port.value()] : nullptr;
 }
 
-DropReason CheckPodSource(const Tables& t, const PortSlot& slot, const Headers& h) {
+DropReason CheckPodSource(const Tables& t, const PortSlot& slot, const Ends& ends) {
   const Endpoint* e = t.EndpointAt(slot.endpoint);
   if (e == nullptr) return DropReason::kUnknownPort;
-  const Endpoint* owner = t.EndpointOf(h.src);
-  return owner == e ? DropReason::kNone : DropReason::kSpoofedAddress;
+  return ends.src == e ? DropReason::kNone : DropReason::kSpoofedAddress;
 }
 
 DropReason CheckUnderlaySource(const Tables& t, const Headers& h, const Ends& ends) {
@@ -59,7 +58,7 @@ DropReason CheckSource(const Tables& t, const Headers& h, const Ends& ends) {
     case PortRole::kNone:
       return DropReason::kUnknownPort;
     case PortRole::kPod:
-      return CheckPodSource(t, *slot, h);
+      return CheckPodSource(t, *slot, ends);
     case PortRole::kUnderlay:
       return CheckUnderlaySource(t, h, ends);
   }

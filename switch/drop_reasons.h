@@ -41,7 +41,7 @@ namespace podwire {
   X(kConnectionTableFull, "connection_table_full", "no room for another connection")                        \
   X(kConnectionQuota, "connection_quota", "the pod has as many connections as it may have")                 \
   X(kOverload, "overload",                                                                                  \
-    "a new connection, while the worker had more packets than time: established connections go first")      \
+    "no established connection, while the worker had more packets than time: those go first")               \
   X(kFragmentNoFirst, "fragment_no_first", "a later fragment whose first fragment was not seen")            \
   X(kNeighborUnresolved, "neighbor_unresolved", "the underlay next hop does not answer ARP")                \
   X(kNeighborQueueFull, "neighbor_queue_full",                                                              \

@@ -100,13 +100,18 @@ auto FlowTable<Key>::Locate(const Key& key, uint32_t hash) const noexcept -> Pla
 template <class Key>
 auto FlowTable<Key>::Insert(const Key& key, uint32_t hash, uint32_t now_ms) noexcept -> Entry* {
   Entry* e = Find(key, hash);
-  if (e == nullptr) {
-    const uint32_t bucket = BucketOf(hash);
-    const uint32_t index = TakeEntry(bucket, now_ms);
-    while (!AddTo(bucket, TagOf(hash), index)) EvictFrom(bucket, now_ms);
-    ++size_;
-    e = &entries_[index];
-  }
+  if (e == nullptr) return Add(key, hash, now_ms);
+  *e = Entry{.key = key, .last_seen_ms = now_ms, .in_use = true};
+  return e;
+}
+
+template <class Key>
+auto FlowTable<Key>::Add(const Key& key, uint32_t hash, uint32_t now_ms) noexcept -> Entry* {
+  const uint32_t bucket = BucketOf(hash);
+  const uint32_t index = TakeEntry(bucket, now_ms);
+  while (!AddTo(bucket, TagOf(hash), index)) EvictFrom(bucket, now_ms);
+  ++size_;
+  Entry* e = &entries_[index];
   *e = Entry{.key = key, .last_seen_ms = now_ms, .in_use = true};
   if (size_ > size_t{kMeanLoad} * buckets_ && buckets_ < max_buckets_) Grow();
   return e;
@@ -216,6 +221,7 @@ uint32_t FlowTable<Key>::TakeEntry(uint32_t bucket, uint32_t now_ms) noexcept {
   const uint32_t index = free_[free_head_];
   free_head_ = Wrap(free_head_ + 1);
   --free_count_;
+  __builtin_prefetch(&entries_[free_[free_head_]], 1);
   return index;
 }
 

@@ -77,6 +77,8 @@ class FlowTable {
   /// The key's entry with all else at its defaults but last_seen_ms, also when it was there before. Never
   /// fails: a full table gives up the longest idle entry of the key's bucket (or of one after it).
   Entry* Insert(const Key& key, uint32_t hash, uint32_t now_ms) noexcept;
+  /// The same for a key that is known not to be there.
+  Entry* Add(const Key& key, uint32_t hash, uint32_t now_ms) noexcept;
 
   /// False if there was none.
   bool Erase(const Key& key, uint32_t hash) noexcept;

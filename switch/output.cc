@@ -52,7 +52,7 @@ void QueueForNeighbor(WorkerContext& w, Packet& p, NextHopId next_hop, NeighborI
 void Transmit(WorkerContext& w, Packet& p, Path path) noexcept {
   const Adjacency& a = w.tables->adjacencies[path.next_hop.value()];
   if (a.to_endpoint) {
-    w.adjacencies.Learn(path.next_hop, a, {});
+    w.adjacencies.Learn(path.next_hop, a, kNoNeighbor, {});
     return Finish(w, p, a, {});
   }
   NeighborTable::Result r = w.shared.neighbors.Use(path.neighbor, w.now_ms);
@@ -66,7 +66,7 @@ void Transmit(WorkerContext& w, Packet& p, Path path) noexcept {
     w.counters.Subtract(Counter::kQueued);
     ResumePacket(w, waiting, r.mac);
   });
-  if (none_waits) w.adjacencies.Learn(path.next_hop, a, r.mac);
+  if (none_waits) w.adjacencies.Learn(path.next_hop, a, path.neighbor, r.mac);
   Finish(w, p, a, r.mac);
 }
 
@@ -88,8 +88,10 @@ void TransmitFragments(WorkerContext& w, Packet& p, const Path& path, uint16_t m
 }  // namespace
 
 Path PathOf(WorkerContext& w, const Forwarding& f) noexcept {
-  return {.next_hop = f.next_hop,
-          .neighbor = f.neighbor.empty() ? kNoNeighbor : w.shared.neighbors.SlotFor(f.neighbor, w.now_ms)};
+  if (f.neighbor.empty()) return {.next_hop = f.next_hop};
+  const ResolvedAdjacency& known = w.adjacencies.At(f.next_hop);  // saves the table's lock
+  if (w.adjacencies.IsGood(known)) return {.next_hop = f.next_hop, .neighbor = known.neighbor};
+  return {.next_hop = f.next_hop, .neighbor = w.shared.neighbors.SlotFor(f.neighbor, w.now_ms)};
 }
 
 void DropPacket(WorkerContext& w, Packet& p, DropReason reason) noexcept {

@@ -2,13 +2,16 @@
 
 #include <netinet/in.h>
 
+#include <bit>
 #include <span>
 
+#include <rte_cycles.h>
 #include <rte_prefetch.h>
 
 #include "overlay/next_hop.h"
 #include "switch/arp.h"
 #include "switch/fast_forward.h"
+#include "switch/miss_gate.h"
 #include "switch/output.h"
 #include "switch/parse.h"
 #include "switch/rewrite.h"
@@ -70,12 +73,13 @@ void Act(WorkerContext& w, Packet& p, Action action, DropReason reason, const Pa
   DropPacket(w, p, reason);
 }
 
-/// No cached decision, or one of older tables (`stale`): decide, remember, act.
-void Miss(WorkerContext& w, Packet& p, Entry* stale) noexcept {
+/// No cached decision, or a void one (`stale`): decide, remember, act. Returns whether it was fruitless: a
+/// drop, for the switch itself, or a connection in the place of another.
+bool Miss(WorkerContext& w, Packet& p, Entry* stale) noexcept {
   w.counters.Add(stale == nullptr ? Counter::kFlowMisses : Counter::kRevalidated);
   const Fate fate = DecideFate(w, p);
   if (fate.cacheable) {
-    Entry* e = stale != nullptr ? stale : w.flows.Insert(p.key, p.hash, w.now_ms);
+    Entry* e = stale != nullptr ? stale : w.flows.Add(p.key, p.hash, w.now_ms);
     if (e != nullptr) {
       Fill(w, fate, *e);
       Count(*e, p);
@@ -84,17 +88,20 @@ void Miss(WorkerContext& w, Packet& p, Entry* stale) noexcept {
     w.flows.Erase(p.key, p.hash);
   }
   Act(w, p, fate.action, fate.reason, fate.path);
+  return fate.reason != DropReason::kNone || fate.displaced || fate.action == Action::kLocal;
 }
 
-void Hit(WorkerContext& w, Packet& p, Entry& e) noexcept {
-  if (e.generation != w.tables->generation) return Miss(w, p, &e);
+/// Acts on a cached decision. False, with nothing done: it is void, by newer tables or by what has become of
+/// the connection.
+bool Hit(WorkerContext& w, Packet& p, Entry& e) noexcept {
+  if (e.generation != w.tables->generation) return false;
   DropReason reason = e.reason;
-  if (reason != DropReason::kNone && !IsStillDenied(w, p, e.conn, e.conn_serial)) return Miss(w, p, &e);
+  if (reason != DropReason::kNone && !IsStillDenied(w, p, e.conn, e.conn_serial)) return false;
   const bool due = w.now_ms - e.last_seen_ms >= kTouchMs;
   if (due || (e.flags & Entry::kUnsettled) != 0 || (p.tcp_flags & kTcpStateFlags) != 0) {
     if (e.conn != 0 && reason == DropReason::kNone) {
       const Touch touch = TouchConnection(w, p, e.conn, e.conn_serial, (e.flags & Entry::kReply) != 0);
-      if (touch == Touch::kGone) return Miss(w, p, &e);
+      if (touch == Touch::kGone) return false;
       if (touch == Touch::kInvalid) reason = DropReason::kInvalidState;
       e.flags = static_cast<uint8_t>((e.flags & ~Entry::kUnsettled) |
                                      (touch == Touch::kSettled ? 0 : Entry::kUnsettled));
@@ -106,6 +113,7 @@ void Hit(WorkerContext& w, Packet& p, Entry& e) noexcept {
   Count(e, p);
   const Action action = reason == DropReason::kNone ? e.action : Action::kDrop;
   Act(w, p, action, reason, {.next_hop = e.next_hop, .neighbor = NeighborId{e.neighbor}});
+  return true;
 }
 
 FragmentKey<Ipv4> KeyOf(const Packet& p) noexcept {
@@ -123,12 +131,13 @@ void LearnFragment(WorkerContext& w, const Packet& p) noexcept {
                     w.now_ms);
 }
 
-/// `e`: what the bulk look-up found; an earlier packet of the burst may have changed that.
-void HandleFlow(WorkerContext& w, Packet& p, Entry* e) noexcept {
+/// A packet of the miss stage. An earlier one of the burst may have made an entry for it. Returns what Miss
+/// does.
+bool HandleFlow(WorkerContext& w, Packet& p) noexcept {
   if (p.first_fragment) LearnFragment(w, p);
-  if (e == nullptr || !e->in_use || !(e->key == p.key)) e = w.flows.Find(p.key, p.hash);
-  if (e != nullptr) return Hit(w, p, *e);
-  Miss(w, p, nullptr);
+  Entry* e = w.flows.Find(p.key, p.hash);
+  if (e != nullptr && Hit(w, p, *e)) return false;
+  return Miss(w, p, e);
 }
 
 void HandleLaterFragment(WorkerContext& w, Packet& p) noexcept {
@@ -139,23 +148,36 @@ void HandleLaterFragment(WorkerContext& w, Packet& p) noexcept {
   p.key.icmp_reply = ports->icmp_reply;
   p.hash = FlowHash(p.key, w.shared.hash_seed);
   Entry* e = w.flows.Find(p.key, p.hash);
-  if (e != nullptr) return Hit(w, p, *e);
-  Miss(w, p, nullptr);
+  if (e != nullptr && Hit(w, p, *e)) return;
+  if (w.misses.limiting() && !w.misses.Admit(SourceOf(w, p))) return DropPacket(w, p, DropReason::kOverload);
+  Miss(w, p, e);
 }
 
 /// An ICMP error passes if the packet that it quotes belongs to an allowed connection (RFC 5508 and every
-/// conntrack).
-void HandleIcmpError(WorkerContext& w, Packet& p) noexcept {
+/// conntrack). kNone with the way that it goes if so.
+DropReason DecideIcmpError(WorkerContext& w, const Packet& p, Forwarding& f) noexcept {
   const Headers h = HeadersOf(p);
-  const DropReason source = CheckSource(*w.tables, h);
-  if (source != DropReason::kNone) return DropPacket(w, p, source);
-  const Forwarding f = DecideForwarding(*w.tables, h);
-  if (f.action == Action::kDrop) return DropPacket(w, p, f.reason);
+  const Ends ends = EndsOf(*w.tables, h);
+  const DropReason source = CheckSource(*w.tables, h, ends);
+  if (source != DropReason::kNone) return source;
+  f = DecideForwarding(*w.tables, h, ends);
+  if (f.action == Action::kDrop) return f.reason;
   // About a packet of our own (an echo reply...): nothing to do.
-  if (f.action == Action::kLocal) return DropPacket(w, p, DropReason::kNotOurAddress);
+  if (f.action == Action::kLocal) return DropReason::kNotOurAddress;
   // To the sender of what it quotes and nobody else, or it would carry anything past the policies.
-  if (h.dst != IpAddress(p.key.src) || !IsRelated(w, p)) return DropPacket(w, p, DropReason::kNoConnection);
-  ForwardPacket(w, p, PathOf(w, f));
+  const bool related = h.dst == IpAddress(p.key.src) && IsRelated(w, p);
+  return related ? DropReason::kNone : DropReason::kNoConnection;
+}
+
+bool HandleIcmpError(WorkerContext& w, Packet& p) noexcept {
+  Forwarding f;
+  const DropReason reason = DecideIcmpError(w, p, f);
+  if (reason == DropReason::kNone) {
+    ForwardPacket(w, p, PathOf(w, f));
+  } else {
+    DropPacket(w, p, reason);
+  }
+  return reason != DropReason::kNone;
 }
 
 void HandleArpPacket(WorkerContext& w, Packet& p) noexcept {
@@ -175,19 +197,51 @@ void HandleArpPacket(WorkerContext& w, Packet& p) noexcept {
   w.tx.Add(*w.tables, w.counters, p.key.in_port, p.mbuf);
 }
 
-void Dispatch(WorkerContext& w, Packet& p, Entry* e) noexcept {
+/// Returns whether the packet was a fruitless miss.
+bool Dispatch(WorkerContext& w, Packet& p) noexcept {
   switch (p.kind) {
     case PacketKind::kFlow:
-      return HandleFlow(w, p, e);
-    case PacketKind::kLaterFragment:
-      return HandleLaterFragment(w, p);
+      return HandleFlow(w, p);
     case PacketKind::kIcmpError:
       return HandleIcmpError(w, p);
+    case PacketKind::kLaterFragment:
+      HandleLaterFragment(w, p);
+      return false;
     case PacketKind::kArp:
-      return HandleArpPacket(w, p);
+      HandleArpPacket(w, p);
+      return false;
     case PacketKind::kDrop:
-      return DropPacket(w, p, p.reason);
+      DropPacket(w, p, p.reason);
+      return false;
   }
+  return false;
+}
+
+/// Takes its turn if it is neither a miss nor, being no flow's, comes `after` one, which it may belong to.
+bool HandleInTurn(WorkerContext& w, Packet& p, Entry* e, bool after) noexcept {
+  if (p.kind == PacketKind::kFlow) {
+    if (e == nullptr || !e->in_use || !(e->key == p.key)) return false;
+    if (p.first_fragment) LearnFragment(w, p);
+    return Hit(w, p, *e);
+  }
+  if (after || p.kind == PacketKind::kIcmpError) return false;
+  Dispatch(w, p);
+  return true;
+}
+
+/// The miss stage: what a burst has left over, bits of `packets`, in its order.
+void RunMisses(WorkerContext& w, Packet* packets, uint64_t misses) noexcept {
+  const Admitted admitted = AdmitMisses(w, packets, misses);
+  // Refusing is not measured: it must be done in any case, and must not use up what others may have.
+  const uint64_t begin = admitted.counted != 0 ? rte_rdtsc() : 0;
+  for (uint64_t left = admitted.all; left != 0; left &= left - 1) {
+    const auto i = static_cast<uint32_t>(std::countr_zero(left));
+    const uint32_t source = SourceOf(w, packets[i]);  // before the packet is gone
+    const bool fruitless = Dispatch(w, packets[i]);
+    if ((admitted.counted >> i & 1) != 0) w.misses.Account(source, fruitless);
+  }
+  if (admitted.counted != 0)
+    w.misses.End(rte_rdtsc() - begin, static_cast<uint32_t>(std::popcount(admitted.all)));
 }
 
 /// What a burst's plain hits add to the worker's counters.
@@ -235,12 +289,15 @@ void RunBurst(WorkerContext& w, rte_mbuf** mbufs, const PortId* in_ports, uint16
     if (IsPlainHit(w, packets[i], entries[i])) PrefetchAdjacency(w, *entries[i]);
   }
   PlainCounts counts;
+  uint64_t misses = 0;
   for (uint16_t i = 0; i < n; ++i) {
-    if (!ForwardPlainHit(w, packets[i], entries[i], counts)) Dispatch(w, packets[i], entries[i]);
+    if (ForwardPlainHit(w, packets[i], entries[i], counts)) continue;
+    if (!HandleInTurn(w, packets[i], entries[i], misses != 0)) misses |= uint64_t{1} << i;
   }
   w.counters.Add(Counter::kFlowHits, counts.hits);
   w.counters.Add(Counter::kEncapsulated, counts.encapsulated);
   w.counters.Add(Counter::kDecapsulated, counts.decapsulated);
+  if (misses != 0) RunMisses(w, packets, misses);
 }
 
 void FlushPending(WorkerContext& w) noexcept {

@@ -133,10 +133,6 @@ void Open(WorkerContext& w, const Packet& p, const Headers& h, const Ends& ends,
     fate.reason = DropReason::kNoConnection;
     return;
   }
-  if (!w.opens.Admit(w.now_ms, w.drained_ms, w.counters.Get(Counter::kFlowHits))) {
-    fate.reason = DropReason::kOverload;
-    return;
-  }
   const PolicyDecision d = DecidePolicy(*w.tables, h, ends);
   if (!d.allowed) {
     fate.reason = d.reason;
@@ -154,6 +150,7 @@ void Open(WorkerContext& w, const Packet& p, const Headers& h, const Ends& ends,
   fate.connection = inserted.index;
   fate.serial = inserted.serial;
   fate.reply = inserted.reply;
+  fate.displaced = inserted.displaced;
   if (inserted.existed) {  // another worker was faster
     if (!Existing(w, p, ends, fate)) fate.reason = DropReason::kNoConnection;
     return;
@@ -175,10 +172,7 @@ void Track(WorkerContext& w, const Packet& p, const Headers& h, const Ends& ends
     w.shared.connections->Remove(found.index, found.serial);
     fate = {};
   }
-  const bool sampled = w.opens.IsSampled();
-  const uint64_t begin = sampled ? rte_get_tsc_cycles() : 0;
   Open(w, p, h, ends, hash, fate);
-  if (sampled && fate.reason != DropReason::kOverload) w.opens.Learn(rte_get_tsc_cycles() - begin);
 }
 
 }  // namespace

@@ -13,8 +13,8 @@
 #include "switch/flow_table.h"
 #include "switch/fragment_table.h"
 #include "switch/icmp.h"
+#include "switch/miss_limiter.h"
 #include "switch/neighbor.h"
-#include "switch/open_limiter.h"
 #include "switch/pending_queue.h"
 #include "switch/poll_plan.h"
 #include "switch/poller.h"
@@ -54,7 +54,7 @@ struct alignas(64) WorkerContext {
         index(worker),
         flows(max_flows, all.hash_seed),
         fragments(all.hash_seed),
-        opens(all.tsc_per_ms),
+        misses(all.tsc_per_ms),
         tx(worker),
         poller(worker) {}
 
@@ -69,7 +69,7 @@ struct alignas(64) WorkerContext {
   FlowTable<FlowKey4> flows;
   AdjacencyCache adjacencies;
   FragmentTable fragments;
-  OpenLimiter opens;
+  MissLimiter misses;
   PendingQueue pending;
   IcmpLimiter icmp_limiter;
   TxBuffers tx;

@@ -129,7 +129,7 @@ TEST(PlainPath, ParsesAndForwardsAsTheGeneralOne) {
   for (const auto kind : {NextHop::Kind::kDirect, NextHop::Kind::kVxlan, NextHop::Kind::kUdp})
     hops.adjacencies.push_back(HopOf(kind));
   cache.Resize(hops);
-  for (uint32_t i = 0; i < 3; ++i) cache.Learn(NextHopId(i), hops.adjacencies[i], kPeerMac);
+  for (uint32_t i = 0; i < 3; ++i) cache.Learn(NextHopId(i), hops.adjacencies[i], NeighborId{7}, kPeerMac);
 
   int taken = 0, plain = 0, tunnelled = 0;
   for (int i = 0; i < 30000 && !HasFailure(); ++i) {
@@ -252,7 +252,7 @@ TEST(AdjacencyCache, IsVoidWhenTablesOrNeighboursChangeAndAfterATime) {
   AdjacencyCache cache;
   cache.Resize(t);
   const auto good = [&] { return cache.IsGood(cache.At(NextHopId(0))); };
-  const auto learn = [&] { cache.Learn(NextHopId(0), t.adjacencies[0], kPeerMac); };
+  const auto learn = [&] { cache.Learn(NextHopId(0), t.adjacencies[0], NeighborId{7}, kPeerMac); };
   cache.Tick(1, 0, 1000);
   EXPECT_FALSE(good());
   learn();
@@ -266,7 +266,7 @@ TEST(AdjacencyCache, IsVoidWhenTablesOrNeighboursChangeAndAfterATime) {
   learn();
   cache.Tick(2, 1, 1301);
   EXPECT_FALSE(good());
-  cache.Learn(NextHopId(1), t.adjacencies[1], kPeerMac);
+  cache.Learn(NextHopId(1), t.adjacencies[1], NeighborId{7}, kPeerMac);
   EXPECT_FALSE(cache.IsGood(cache.At(NextHopId(1))));
 }
 

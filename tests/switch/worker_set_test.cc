@@ -198,7 +198,8 @@ TEST_F(WorkerSetTest, QueuesMoveUnderTraffic) {
   Publish(&a_, &b_);
   for (int i = 0; i < 200; ++i) {
     const PortId port = i % 3 == 0 ? kPodPortB : kPodPort;
-    const uint16_t from = OwnerOf(port);
+    uint16_t from = OwnerOf(port);
+    for (; from == kNoWorker; from = OwnerOf(port)) std::this_thread::yield();  // the balancer is at it
     ASSERT_LT(from, 2);
     // The balancer may have been first.
     const absl::Status moved = Move(port, from, 1 - from);
