@@ -17,42 +17,13 @@
 #include "switch/parse.h"
 #include "switch/rewrite.h"
 #include "tests/fuzz/check.h"
+#include "tests/fuzz/tight_chain.h"
 #include "tests/switch/test_tables.h"
 
 namespace podwire {
 namespace {
 
 using namespace testing;
-
-/// An mbuf whose first segment ends where its heap block ends, so that AddressSanitizer sees the byte behind.
-class TightMbuf {
- public:
-  explicit TightMbuf(std::span<const uint8_t> first)
-      : mbuf_(*rte_pktmbuf_alloc(&EalEnvironment::Pools().small())) {
-    saved_addr_ = mbuf_.buf_addr;
-    saved_len_ = mbuf_.buf_len;
-    block_ = std::make_unique<uint8_t[]>(first.size());
-    std::copy(first.begin(), first.end(), block_.get());
-    mbuf_.buf_addr = block_.get();
-    mbuf_.data_off = 0;
-    mbuf_.buf_len = mbuf_.data_len = static_cast<uint16_t>(first.size());
-    mbuf_.pkt_len = mbuf_.data_len;
-  }
-  ~TightMbuf() {
-    mbuf_.buf_addr = saved_addr_;
-    mbuf_.buf_len = saved_len_;
-    rte_pktmbuf_free(&mbuf_);
-  }
-  TightMbuf(const TightMbuf&) = delete;
-  TightMbuf& operator=(const TightMbuf&) = delete;
-  rte_mbuf& operator*() { return mbuf_; }
-
- private:
-  rte_mbuf& mbuf_;
-  void* saved_addr_;
-  uint16_t saved_len_;
-  std::unique_ptr<uint8_t[]> block_;
-};
 
 void CheckPacket(const Packet& p) {
   const rte_mbuf& m = *p.mbuf;
@@ -115,8 +86,7 @@ void Run(std::span<const uint8_t> frame, size_t cut, const Offload& offload, Por
   static const Tables tables = TestTables();
   static NeighborTable neighbors;
   const size_t first = cut == 0 || cut > frame.size() ? frame.size() : cut;
-  TightMbuf tight(frame.first(first));
-  if (first < frame.size()) rte_pktmbuf_chain(&*tight, ToMbuf(frame.subspan(first)).release());
+  TightChain tight(frame, std::span(&first, 1));
   OffloadOf(*tight) = offload;
   const Packet checked = ParseOne(tables, &*tight, port);
   CheckPacket(checked);
