@@ -4,6 +4,8 @@
 
 #include <bit>
 
+#include <rte_tcp.h>
+
 #include "switch/output.h"
 #include "switch/pipeline.h"
 
@@ -13,8 +15,8 @@ namespace {
 constexpr uint32_t kHalf = MissLimiter::kSources / 2;
 
 bool IsBareSyn(const Packet& p) noexcept {
-  constexpr uint8_t kFin = 0x01, kSyn = 0x02, kRst = 0x04, kAck = 0x10;
-  return p.key.proto == IPPROTO_TCP && (p.tcp_flags & (kFin | kSyn | kRst | kAck)) == kSyn;
+  constexpr uint8_t kFlags = RTE_TCP_FIN_FLAG | RTE_TCP_SYN_FLAG | RTE_TCP_RST_FLAG | RTE_TCP_ACK_FLAG;
+  return p.key.proto == IPPROTO_TCP && (p.tcp_flags & kFlags) == RTE_TCP_SYN_FLAG;
 }
 
 bool NeedsNoLookup(const Packet& p) noexcept {
