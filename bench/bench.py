@@ -18,7 +18,8 @@ from captures import Captures  # noqa: E402
 from cases import CASES, memory_mb  # noqa: E402
 from machine import Hugepages, Lock, describe  # noqa: E402
 from others import OVS, TESTPMD  # noqa: E402
-from podwired import Api, Podwired  # noqa: E402
+from podwired import Podwired  # noqa: E402  (which finds lab)
+from lab.api import Api  # noqa: E402
 from scenarios import SCENARIOS  # noqa: E402
 from special import Special  # noqa: E402
 from window import Probe  # noqa: E402

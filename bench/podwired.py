@@ -1,5 +1,4 @@
 """podwired under measurement: the real daemon in a directory of its own, told what to do by its gRPC API."""
-import importlib
 import json
 import os
 import shutil
@@ -9,67 +8,12 @@ import sys
 import tempfile
 import time
 
-from window import favour, find_thread, measure
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "tests"))
+from lab.node import file_prefix  # noqa: E402
+from window import favour, find_thread, measure  # noqa: E402
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-PROTO = os.path.join(HERE, "..", "proto")
 SETTLED = 1e-4    # misses a packet below which the flow table is warm
 MBUF_BYTES = 2432  # a small mbuf's share of its pool, of which memoryMb gives three eighths
-
-
-class Api:
-    """The generated messages and plain calls of the services; made from proto/ at start, in a temporary directory."""
-
-    def __init__(self):
-        self.dir = tempfile.mkdtemp(prefix="podwire-bench-proto-")
-        base = os.path.join(PROTO, "podwire", "v1")
-        files = [os.path.join(base, f) for f in os.listdir(base) if f.endswith(".proto")]
-        subprocess.run(["protoc", f"-I{base}", f"--python_out={self.dir}", *files], check=True)
-        sys.path.insert(0, self.dir)
-        self.modules = {name: importlib.import_module(f"{name}_pb2") for name in ("endpoints", "inspect", "objects", "ports")}
-        shutil.rmtree(self.dir)
-
-    def connect(self, socket):
-        import grpc  # here, for the command line is checked before it is installed
-        return Client(self, grpc.insecure_channel(f"unix:{socket}"))
-
-
-class Client:
-    def __init__(self, api, channel):
-        self.api, self.channel, self.calls = api, channel, {}
-
-    def __call__(self, service, method, timeout=60, **fields):
-        """Client("Inspect", "GetStatus") returns the response, of a streaming call the list of them; RuntimeError."""
-        import grpc
-        key = (service, method)
-        if key not in self.calls:
-            module = self.api.modules[service.lower()]
-            rpc = module.DESCRIPTOR.services_by_name[service].methods_by_name[method]
-            request, response = (getattr(module, t.name) for t in (rpc.input_type, rpc.output_type))
-            streams = method.startswith("List")  # so they all do, and no other
-            make = self.channel.unary_stream if streams else self.channel.unary_unary
-            self.calls[key] = request, streams, make(
-                f"/podwire.v1.{service}/{method}", request_serializer=request.SerializeToString,
-                response_deserializer=response.FromString)
-        request, streams, call = self.calls[key]
-        try:
-            response = call(request(**fields), timeout=timeout)
-            return list(response) if streams else response
-        except grpc.RpcError as error:
-            raise RuntimeError(f"{service}.{method}: {error.code().name}: {error.details()}") from error
-
-
-def file_prefix(node, state):
-    """Of the files that DPDK keeps for a podwired, which names them by node and state directory."""
-    h = 0xcbf29ce484222325
-    for c in f"{node} {state}".encode():
-        h = (h ^ c) * 0x100000001b3 % 2**64
-    h ^= h >> 33
-    h = h * 0xff51afd7ed558ccd % 2**64
-    h ^= h >> 33
-    mac = bytearray(h.to_bytes(8, "little")[:6])
-    mac[0] = mac[0] & 0xfc | 2
-    return "podwire-" + mac.hex()
 
 
 class Podwired:

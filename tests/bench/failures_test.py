@@ -16,7 +16,8 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 import bench  # noqa: E402
 import others  # noqa: E402
 import window  # noqa: E402
-from podwired import Client, Podwired  # noqa: E402
+from lab.api import Client  # noqa: E402
+from podwired import Podwired  # noqa: E402
 
 RUN = {"cycles": 100.0, "mpps": 1.0}
 DEATHS = (RuntimeError("hugepages"), FileNotFoundError("/proc/7/task"), bench.subprocess.TimeoutExpired("run.sh", 240))

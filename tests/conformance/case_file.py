@@ -125,10 +125,17 @@ def parse_host(kind, value, where):
                 [parse_port(p, f"{where}.ports[{i}]") for i, p in enumerate(get(value, "ports", list, where, []) if kind == "pod" else [])])
 
 
+def in_host_network(pod):
+    return bool((pod.get("spec") or {}).get("hostNetwork"))
+
+
+def is_finished(pod):
+    return (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
+
+
 def pod_addresses(pod, where):
     status = get(pod, "status", dict, where, {})
-    in_host = get(pod, "spec", dict, where, {}).get("hostNetwork")
-    texts = [(status.get("podIP") or (status.get("hostIP") if in_host else None), "podIP")]
+    texts = [(status.get("podIP") or (status.get("hostIP") if in_host_network(pod) else None), "podIP")]
     texts += [(need(item, dict, f"{where}.status.podIPs[{i}]").get("ip"), f"podIPs[{i}].ip")
               for i, item in enumerate(get(status, "podIPs", list, f"{where}.status", []))]
     return tuple(dict.fromkeys(parse_ip(text, f"{where}.status.{name}") for text, name in texts if text))

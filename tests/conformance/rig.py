@@ -7,18 +7,17 @@ import resource
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from api import Api, ApiError
-from case_file import object_key, pod_addresses
+from case_file import in_host_network, is_finished, object_key, pod_addresses
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
-from lab import Lab, LabError, Node  # noqa: E402
-from lab.lab import remove  # noqa: E402
-from lab.run import in_ns, sh  # noqa: E402
+from lab import Lab, LabError, Node
+from lab.lab import remove
+from lab.node import file_prefix
+from lab.run import in_ns, sh
 
 NODE = "local"
 # Of hosts outside, towards the router; only ever used on their own links.
@@ -28,6 +27,10 @@ LINK_GATEWAY_6 = "fe80::1"
 
 def family_of(ip):
     return ipaddress.ip_address(ip).version
+
+
+def host_prefix(ip):
+    return f"{ip}/{32 if family_of(ip) == 4 else 128}"
 
 
 def own_networks(addresses):
@@ -66,10 +69,9 @@ def guard(lab):
         os.read(mine, 1)
         if os.path.isdir(lab.dir):
             config = os.path.join(lab.dir, NODE, "podwired.json")
-            node = Node.__new__(Node)
-            node.name, node.config = NODE, json.load(open(config, encoding="utf-8")) if os.path.exists(config) else {"stateDir": ""}
+            state = json.load(open(config, encoding="utf-8"))["stateDir"] if os.path.exists(config) else ""
             remove([n for n in os.listdir("/run/netns") if n.startswith(f"{lab.tag}-")], lab.dir)
-            shutil.rmtree(f"/run/dpdk/{node.file_prefix()}", ignore_errors=True)
+            shutil.rmtree(f"/run/dpdk/{file_prefix(NODE, state)}", ignore_errors=True)
     finally:
         os._exit(0)
 
@@ -144,9 +146,8 @@ class Rig:
         self.node = Node(self.lab, NODE, pod_cidr=pod_cidr, network=conf)
         self.address6 = self._underlay6(six) if six else ""
         self.node.start(wait=False)
-        os.mkdir(os.path.join(self.lab.dir, "api"))
         self.node.wait_up()
-        self.api = Api(self.node.socket, os.path.join(self.lab.dir, "api"))
+        self.api = Api(self.node.socket)
         node = self.node.node_object("host-gw")
         node["spec"] = {"podCIDR": pod_cidr, "podCIDRs": cidrs}
         self.api.apply([json.dumps(node)])
@@ -172,7 +173,7 @@ class Rig:
 
     def close(self):
         self.pool.shutdown(wait=False, cancel_futures=True)
-        self.api.channel.close()
+        self.api.close()
         self.lab.close()
 
     # Namespaces
@@ -197,8 +198,8 @@ class Rig:
         more = {"host": True} if kind == "node" else {}
 
         def attach(addresses):
-            prefixed = [f"{ip}/{32 if family_of(ip) == 4 else 128}" for ip in addresses]
-            return self.api.attach(container, f"/run/netns/{slot.ns}", name if "/" in name else f"node/{name}", prefixed, **more)
+            return self.api.attach(container, f"/run/netns/{slot.ns}", name if "/" in name else f"node/{name}",
+                                   [host_prefix(ip) for ip in addresses], **more)
         try:
             endpoint = attach(ips)
         except ApiError as e:
@@ -217,7 +218,7 @@ class Rig:
 
     def _outside(self, ips):
         slot = self.free_outside.pop() if self.free_outside else self._new_slot(outside=True)
-        lines = [f"addr add {ip}/{32 if family_of(ip) == 4 else 128} dev eth0{'' if family_of(ip) == 4 else ' nodad'}" for ip in ips]
+        lines = [f"addr add {host_prefix(ip)} dev eth0{'' if family_of(ip) == 4 else ' nodad'}" for ip in ips]
         ip_batch(slot.ns, lines)
         if any(family_of(ip) == 6 for ip in ips):
             ip_batch(slot.ns, [f"route replace ::/0 via {LINK_GATEWAY_6} dev eth0"])
@@ -322,7 +323,7 @@ class Rig:
     @staticmethod
     def _here(o):
         """Every pod of a case runs on the rig's node."""
-        if o["kind"] != "Pod" or (o.get("spec") or {}).get("hostNetwork"):
+        if o["kind"] != "Pod" or in_host_network(o):
             return o
         return {**o, "spec": {**(o.get("spec") or {}), "nodeName": NODE}}
 
@@ -330,26 +331,25 @@ class Rig:
         """Takes away what has an address that a pod of the step is given: itself before, or a pod that has finished."""
         gone = []
         for name, o in pods.items():
-            phase = (o.get("status") or {}).get("phase")
             ips = set(pod_addresses(o, name))
             for other, p in self.placed.items():
                 if other == name:
-                    if ips - set(p.ips) or (o.get("spec") or {}).get("hostNetwork"):
+                    if ips - set(p.ips) or in_host_network(o):
                         gone.append(other)
                 elif p.finished and ips & set(p.ips):
                     gone.append(other)
             if name in self.placed:
-                self.placed[name].finished = phase in ("Succeeded", "Failed")
+                self.placed[name].finished = is_finished(o)
         self.remove(list(dict.fromkeys(gone)))
 
     def _place_pods(self, pods):
         wanted = {}
         for name, o in pods.items():
             ips = pod_addresses(o, name)
-            if (o.get("spec") or {}).get("hostNetwork"):
+            if in_host_network(o):
                 host = next((p for p in self.placed.values() if set(ips) & set(p.ips)), None)
                 if ips:
                     self.placed[name] = Placed(host.kind, ips, host.slot) if host else self._outside(ips)
-            elif name not in self.placed and (o.get("status") or {}).get("phase") not in ("Succeeded", "Failed"):
+            elif name not in self.placed and not is_finished(o):
                 wanted[name] = ("pod", ips)
         self.place(wanted)

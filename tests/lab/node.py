@@ -13,6 +13,19 @@ from .run import LabError, in_ns, sh
 WORKERS = [int(cpu) for cpu in os.environ.get("PODWIRE_WORKERS", "1").split(",")]
 
 
+def file_prefix(name, state_dir):
+    """Of the files that DPDK keeps for a node's podwired: by node and state directory, as podwired names them."""
+    h = 0xcbf29ce484222325
+    for c in f"{name} {state_dir}".encode():
+        h = (h ^ c) * 0x100000001b3 % 2**64
+    h ^= h >> 33
+    h = h * 0xff51afd7ed558ccd % 2**64
+    h ^= h >> 33
+    mac = bytearray(h.to_bytes(8, "little")[:6])
+    mac[0] = mac[0] & 0xfc | 2
+    return "podwire-" + mac.hex()
+
+
 class Node:
     """A podwire node: a namespace with an uplink whose address is podwired's, and pods attached by podwire-cni."""
 
@@ -54,16 +67,7 @@ class Node:
         wait_for(up, timeout, what=f"podwired on {self.name}")
 
     def file_prefix(self):
-        """Of the files that DPDK keeps for this podwired: by node and state directory, as podwired names them."""
-        h = 0xcbf29ce484222325
-        for c in f"{self.name} {self.config['stateDir']}".encode():
-            h = (h ^ c) * 0x100000001b3 % 2**64
-        h ^= h >> 33
-        h = h * 0xff51afd7ed558ccd % 2**64
-        h ^= h >> 33
-        mac = bytearray(h.to_bytes(8, "little")[:6])
-        mac[0] = mac[0] & 0xfc | 2
-        return "podwire-" + mac.hex()
+        return file_prefix(self.name, self.config["stateDir"])
 
     def log_tail(self, size=3000):
         return open(self.log, errors="replace").read()[-size:]
