@@ -1,5 +1,7 @@
 """Cases that only podwired is measured in: many pods on ports of their own, of which some misbehave. A worker takes up to 32
 packets from each port in turn, so that a port's share of the traffic is one in the number of sources."""
+import copy
+import itertools
 import os
 import random
 import struct
@@ -9,6 +11,8 @@ from cases import (HOST_GW, POD_SUBNET, VXLAN, acl_policies, cluster, memory_mb,
 import plan
 
 CLEAN_FLOWS = 1000
+PROTOCOLS = {6: "tcp", 17: "udp"}
+ELSEWHERE = "02:00:00:00:00:99"  # a MAC address that no port has
 FLOOD_PACKETS = 1_000_000  # as many as may pass while a connection without a reply is remembered
 
 
@@ -18,7 +22,7 @@ def ip_checksum(header):
     return ~((total & 0xffff) + (total >> 16)) & 0xffff
 
 
-def frame(src, dst, sport, dport, proto):
+def frame(src, dst, sport, dport, proto, to=plan.ROUTER_MAC):
     """64 bytes without FCS: UDP without a checksum, or a TCP SYN (whose checksum the switch does not look at)."""
     ip = struct.pack("!BBHHHBBHII", 0x45, 0, 50, 0, 0x4000, 64, proto, 0, src, dst)
     ip = ip[:10] + struct.pack("!H", ip_checksum(ip)) + ip[12:]
@@ -26,7 +30,7 @@ def frame(src, dst, sport, dport, proto):
         l4 = struct.pack("!HHHH", sport, dport, 30, 0)
     else:
         l4 = struct.pack("!HHIIBBHHH", sport, dport, 1, 0, 0x50, 0x02, 65535, 0, 0)
-    macs = bytes.fromhex((plan.ROUTER_MAC + plan.SENDER_MAC).replace(":", ""))
+    macs = bytes.fromhex((to + plan.SENDER_MAC).replace(":", ""))
     return (macs + b"\x08\0" + ip + l4).ljust(64, b"\0")
 
 
@@ -41,12 +45,12 @@ def write(path, frames):
     return path
 
 
-def floods(source, count, proto, seed):
+def floods(source, count, proto, seed, to=plan.ROUTER_MAC):
     """Tuples that never come again: random addresses and ports in the cluster, from one pod's address."""
     rnd = random.Random(seed)
     base = plan.ip2int("10.244.0.0")
     for _ in range(count):
-        yield frame(source, base + rnd.getrandbits(16), rnd.randrange(1024, 65536), rnd.randrange(1, 65536), proto)
+        yield frame(source, base + rnd.getrandbits(16), rnd.randrange(1024, 65536), rnd.randrange(1, 65536), proto, to)
 
 
 def same_crc(source, count):
@@ -84,8 +88,12 @@ def same_crc(source, count):
 
 
 class Pod:
-    def __init__(self, name, capture, addresses, group, namespace="default"):
+    """capture: what it sends. Of a hostile one `hostile` is the share of that which is hostile, `alone` what it sends without
+    that (None: nothing), and `dropped` the same as `capture`, but the switch drops the hostile packets at first sight."""
+
+    def __init__(self, name, capture, addresses, group, namespace="default", hostile=0, alone=None, dropped=None):
         self.name, self.capture, self.addresses, self.group, self.namespace = name, capture, addresses, group, namespace
+        self.hostile, self.alone, self.dropped = hostile, alone, dropped
 
 
 class Scenario:
@@ -96,11 +104,25 @@ class Scenario:
         self.name, self.pods, self.wire, self.backend, self.policies = name, pods, wire, backend, policies
         self.connections, self.timeouts, self.underlay, self.gateway = connections, timeouts or {}, underlay, gateway
 
-    def without(self, group):
-        """The same with that group's ports there, but silent."""
-        pods = [Pod(p.name, None if p.group == group else p.capture, p.addresses, p.group, p.namespace) for p in self.pods]
-        return Scenario(self.name, pods, self.wire, self.backend, self.policies, self.connections, self.timeouts,
-                        self.underlay, self.gateway)
+    def _with(self, change):
+        other = copy.copy(self)
+        other.pods = [change(copy.copy(p)) for p in self.pods]
+        return other
+
+    def alone(self):
+        """The same without hostile packets: the ports are there, though they may be silent."""
+        def change(p):
+            if p.hostile:
+                p.capture, p.hostile = p.alone, 0
+            return p
+        return self._with(change)
+
+    def dropped(self):
+        """The same with hostile packets that cost nothing but to be received and dropped."""
+        def change(p):
+            p.capture = p.dropped if p.hostile else p.capture
+            return p
+        return self._with(change)
 
     def config(self, captures):
         sources = {p.name: p.capture for p in self.pods}
@@ -142,14 +164,20 @@ def share(captures, case, flows, index, count, keep=lambda dst: True, tag=""):
     return write(path, found)
 
 
-def cps(captures):
+def cps(captures, proto=17):
     """Eight pods, each packet a new connection: four times as many tuples as the table has room for, so that one that comes
     again has long been evicted. (Of one pod, the quota would end it; and no time limit is short enough.)"""
     pods = []
     for i in range(1, 9):
-        path = write(captures.path(f"flood-udp-{i}.pcap"), floods(plan.ip2int(f"10.245.1.{i}"), FLOOD_PACKETS // 8, 17, 100 + i))
+        path = captures.path(f"new-{PROTOCOLS[proto]}-{i}.pcap")
+        write(path, floods(plan.ip2int(f"10.245.1.{i}"), FLOOD_PACKETS // 8, proto, 100 + i))
         pods.append(Pod(f"new-{i}", path, [f"10.245.1.{i}/32"], "new"))
     return Scenario("cps", pods, policies=stateful_policies(), connections=FLOOD_PACKETS // 4)
+
+
+def cps_syn(captures):
+    """The same with TCP's SYNs."""
+    return cps(captures, proto=6)
 
 
 def mixed(captures):
@@ -165,16 +193,50 @@ def mixed(captures):
                     connections=8 << 20, timeouts={"udpNew": 1}, underlay=f"{plan.LOCAL_VTEP}/17", gateway="172.16.128.254")
 
 
-def attack(captures):
-    """Nine pods with established flows, one that sends what no rule of 1,000 allows, each packet another tuple."""
-    pods = [Pod(f"pod-{i}", share(captures, "l3", CLEAN_FLOWS, i, 9), own(i, 9), "clean") for i in range(9)]
-    flood = write(captures.path("flood-udp.pcap"), floods(plan.ip2int("10.245.1.1"), FLOOD_PACKETS, 17, 1))
-    pods.append(Pod("attacker", flood, ["10.245.1.1/32"], "attacker", "attack"))
+def attackers_policies():
+    """999 rules that leave most of the cluster out."""
     rules = acl_policies()
     for p in rules:
         p["metadata"]["namespace"] = "attack"
     rules[-1]["spec"]["egress"].pop()  # the one that allows all of the cluster
-    return Scenario("attack", pods, policies=rules)
+    return rules
+
+
+def attackers_targets():
+    """(address, UDP port) of which these rules allow one by one."""
+    for rule in (r for p in attackers_policies() for r in p["spec"]["egress"]):
+        address, length = rule["to"][0]["ipBlock"]["cidr"].split("/")
+        for port in rule.get("ports", ()):
+            if length == "32" and port["protocol"] == "UDP" and "port" in port:
+                yield plan.ip2int(address), port["port"]
+
+
+def attacked(name, captures, **attacker):
+    """Nine pods with established flows, and one that may do little."""
+    pods = [Pod(f"pod-{i}", share(captures, "l3", CLEAN_FLOWS, i, 9), own(i, 9), "clean") for i in range(9)]
+    pods.append(Pod("attacker", addresses=["10.245.1.1/32"], group="attacker", namespace="attack", **attacker))
+    return Scenario(name, pods, policies=attackers_policies())
+
+
+def attack(captures):
+    """A tenth of all packets is what no rule allows, each another tuple."""
+    def flood(name, to):
+        return write(captures.path(f"{name}.pcap"), floods(plan.ip2int("10.245.1.1"), FLOOD_PACKETS, 17, 1, to))
+    return attacked("attack", captures, capture=flood("flood-udp", plan.ROUTER_MAC), hostile=1,
+                    dropped=flood("flood-udp-elsewhere", ELSEWHERE))
+
+
+def attack1(captures):
+    """A hundredth is: a tenth of what the tenth pod sends, beside a hundred flows that it may have."""
+    source = plan.ip2int("10.245.1.1")
+    flows = [frame(source, dst, 20000 + i, port, 17) for i, (dst, port) in zip(range(100), itertools.cycle(attackers_targets()))]
+
+    def mix(name, to):
+        hostile = floods(source, FLOOD_PACKETS // 10, 17, 1, to)
+        each = (f for n, h in enumerate(hostile) for f in (h, *(flows[(9 * n + k) % 100] for k in range(9))))
+        return write(captures.path(f"{name}.pcap"), each)
+    return attacked("attack1", captures, capture=mix("attack1", plan.ROUTER_MAC), hostile=0.1,
+                    alone=write(captures.path("attack1-alone.pcap"), flows), dropped=mix("attack1-elsewhere", ELSEWHERE))
 
 
 def collide(captures, random_tuples=False):
@@ -192,9 +254,9 @@ def synflood(captures):
     halves = captures.split("ct", CLEAN_FLOWS)
     pods = [Pod("clean", halves[0], [f"10.245.0.{i}/32" for i in range(256)], "clean")]
     for i in (1, 2):
-        path = write(captures.path(f"flood-syn-{i}.pcap"),
-                     floods(plan.ip2int(f"10.245.1.{i}"), FLOOD_PACKETS // 2, 6, i))
-        pods.append(Pod(f"flood-{i}", path, [f"10.245.1.{i}/32"], "flood"))
+        paths = [write(captures.path(f"flood-syn-{i}{tag}.pcap"), floods(plan.ip2int(f"10.245.1.{i}"), FLOOD_PACKETS // 2, 6, i, to))
+                 for tag, to in (("", plan.ROUTER_MAC), ("-elsewhere", ELSEWHERE))]
+        pods.append(Pod(f"flood-{i}", paths[0], [f"10.245.1.{i}/32"], "flood", hostile=1, dropped=paths[1]))
     return Scenario("synflood", pods, halves[1], policies=stateful_policies(), connections=262144)
 
 
@@ -221,5 +283,5 @@ def one_pods_policy(turn):
              "spec": {"nodeName": "bench"}}, policy("one-pods", spec)]
 
 
-SCENARIOS = {f.__name__: f for f in (cps, mixed, attack, collide, synflood, update)}
+SCENARIOS = {f.__name__: f for f in (cps, cps_syn, mixed, attack, attack1, collide, synflood, update)}
 assert POD_SUBNET != "10.245.1.0/24"  # scenarios' other addresses
