@@ -24,12 +24,14 @@ from scenarios import SCENARIOS  # noqa: E402
 from special import Special  # noqa: E402
 from window import Probe  # noqa: E402
 import arguments  # noqa: E402
+import idle  # noqa: E402
 import plan  # noqa: E402
 import report  # noqa: E402
 import special  # noqa: E402
 
 QUICK = (("l3", 1000), ("encap", 1000), ("ct", 1000))
 ALL_FLOWS = (1, 1000, 100_000, 1_000_000)
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 WARM_LIMIT = 30
 FAILURES = (RuntimeError, OSError, subprocess.SubprocessError)  # of a switch; the others are measured all the same
 
@@ -58,7 +60,7 @@ class Bench:
         os.environ["TSC_HZ"] = str(self.tsc_hz)
         self.hugepages = Hugepages()
         self.api = Api()
-        self.results, self.specials, self.problems = {}, {}, []
+        self.results, self.specials, self.idle, self.problems = {}, {}, {}, []
 
     def close(self):
         self.hugepages.restore()
@@ -181,23 +183,42 @@ class Bench:
                 self.specials.setdefault(name, []).append(result)
                 say(f"round {turn + 1}/{self.args.rounds} {special.text(name, [result])}")
 
+    def measure_idle(self):
+        handlers = {number: signal.getsignal(number) for number in SIGNALS}  # Lab has its own
+        try:
+            for case in idle.CASES:
+                try:
+                    self.idle[case] = idle.measure(case)
+                except FAILURES as error:
+                    self.problem(f"idle {case} left out: {error}")
+                    continue
+                say(f"idle {case}: {self.idle[case]['adaptive']['cpu_percent']:.2f} % CPU")
+        except SystemExit as interruption:
+            raise Interrupted(interruption.code)
+        finally:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+
     def run(self):
         """All that the arguments ask for. 0, or the exit code of an interruption: what was measured before it is there."""
         args = self.args
         try:
-            points = points_of(args)
-            if not args.no_verify:
-                points = self.verified(points)
-            self.measure(points)
-            if not args.quick or args.case:
-                self.measure_specials([s for s in SCENARIOS if s in (args.case or SCENARIOS)])
+            if args.idle:
+                self.measure_idle()
+            if not args.idle or args.case or args.flows or args.quick:
+                points = points_of(args)
+                if not args.no_verify:
+                    points = self.verified(points)
+                self.measure(points)
+                if not args.quick or args.case:
+                    self.measure_specials([s for s in SCENARIOS if s in (args.case or SCENARIOS)])
         except Interrupted as interruption:
             self.problem("interrupted: the values are of the rounds until then")
             return interruption.code
         return 0
 
     def has_measured(self):
-        return bool(self.specials) or any(runs for columns in self.results.values() for runs in columns.values())
+        return bool(self.specials or self.idle) or any(runs for columns in self.results.values() for runs in columns.values())
 
 
 def points_of(args):
@@ -221,6 +242,8 @@ def show(bench, path):
         print(f"\npodwire alone: median [least-most] of {rounds}\n")
     for name, runs in bench.specials.items():
         print(special.text(name, runs))
+    if bench.idle:
+        print(f"\nan idle worker, and packets after a second of silence\n\n{idle.table(bench.idle)}")
     for problem in dict.fromkeys(bench.problems):
         print(f"note: {problem}")
     print(f"raw values: {os.path.relpath(path)}")
@@ -228,7 +251,7 @@ def show(bench, path):
 
 def main():
     args = arguments.parse()
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    for number in SIGNALS:
         signal.signal(number, interrupt)
     with Lock():  # from before the hugepages are counted until they are given back
         bench = Bench(args)
@@ -239,7 +262,8 @@ def main():
             interrupted = bench.run()
             if interrupted and not bench.has_measured():
                 return interrupted
-            path = report.save(os.path.join(HERE, "results"), machine, vars(args), bench.results, bench.specials, bench.problems)
+            path = report.save(os.path.join(HERE, "results"), machine, vars(args), bench.results, bench.specials, bench.idle,
+                               bench.problems)
         finally:
             bench.close()
     show(bench, path)

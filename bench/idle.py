@@ -1,13 +1,10 @@
-#!/usr/bin/python3
 """What an idle worker costs, and what the first packet after a pause waits for it.
 
 Two nodes' worth of ports: `tap`, pods whose taps wake the worker by epoll; `vdev`, an uplink without a descriptor (DPDK's
 net_af_packet), which an idle worker looks at again and again between short sleeps. CPU time is the worker threads' own
 (schedstat), in percent of one CPU. Latency is one way: from the sender's clock just before sendto() to the kernel's
 receive time stamp in the other namespace, so the receiver's own wake-up is not in it, the sender's system call is.
-`poll` is the same with a worker that never sleeps: the floor. Needs root and a build."""
-import argparse
-import json
+`poll` is the same with a worker that never sleeps: the floor. Needs the build's podwire as well."""
 import os
 import statistics
 import subprocess
@@ -20,6 +17,8 @@ from lab.run import in_ns, ip  # noqa: E402
 
 NETWORK = {"Network": "10.244.0.0/16", "Backend": {"Type": "host-gw"}}
 TARGET_CPU_PERCENT, TARGET_EXTRA_US = 2.0, 100.0
+SAMPLES, PAUSE = 30, 1.0  # first packets, and the seconds of silence before each
+CPU_SECONDS = 5  # over which idle CPU time is taken
 
 RECEIVE = r"""
 import socket, struct, sys
@@ -102,52 +101,40 @@ def vdev_case(lab):
     return node, host, pod
 
 
-def measure(lab, case, options):
-    node, source_ns, pod = {"tap": tap_case, "vdev": vdev_case}[case](lab)
-    one_way(source_ns, pod.ns, pod.address, 0.01, 50)  # ARP, flows, page faults
+CASES = {"tap": tap_case, "vdev": vdev_case}
+
+
+def measure(case):
+    """{"adaptive", "poll": {cpu_percent, first_packet_us, busy_us}, "extra_us"}; each time is a summary()."""
     result = {}
-    for mode in ("adaptive", "poll"):
-        node.cli("workers", "mode", "0", mode)
-        time.sleep(0.5)
-        result[mode] = {"cpu_percent": cpu_percent(node.process.pid, options.cpu_seconds),
-                        "first_packet_us": summary(one_way(source_ns, pod.ns, pod.address, options.pause, options.samples)),
-                        "busy_us": summary(one_way(source_ns, pod.ns, pod.address, 0.0001, 500))}
-    result["extra_us"] = {k: result["adaptive"]["first_packet_us"][k] - result["poll"]["first_packet_us"]["median"]
-                          for k in ("median", "p90", "p99", "max")}
-    node.stop()
+    with Lab() as lab:
+        node, source_ns, pod = CASES[case](lab)
+        one_way(source_ns, pod.ns, pod.address, 0.01, 50)  # ARP, flows, page faults
+        for mode in ("adaptive", "poll"):
+            node.cli("workers", "mode", "0", mode)
+            time.sleep(0.5)
+            result[mode] = {"cpu_percent": cpu_percent(node.process.pid, CPU_SECONDS),
+                            "first_packet_us": summary(one_way(source_ns, pod.ns, pod.address, PAUSE, SAMPLES)),
+                            "busy_us": summary(one_way(source_ns, pod.ns, pod.address, 0.0001, 500))}
+        node.stop()
+    floor = result["poll"]["first_packet_us"]["median"]
+    result["extra_us"] = {k: result["adaptive"]["first_packet_us"][k] - floor for k in ("median", "p90", "p99", "max")}
     return result
 
 
-def show(case, r):
-    for mode in ("adaptive", "poll"):
-        print(f"{case:5} {mode:9} idle CPU {r[mode]['cpu_percent']:6.2f} %", end="")
-        for name, key in (("first packet", "first_packet_us"), ("next ones", "busy_us")):
-            s = r[mode][key]
-            print(f"   {name}: median {s['median']:6.1f} us, p90 {s['p90']:6.1f}, p99 {s['p99']:6.1f}, max {s['max']:7.1f}", end="")
-        print()
-    e = r["extra_us"]
-    print(f"{case:5} sleeping adds {e['median']:.1f} us to a first packet (p90 {e['p90']:.1f}, max {e['max']:.1f}): "
-          f"{'within' if e['p90'] <= TARGET_EXTRA_US else 'MORE THAN'} {TARGET_EXTRA_US:.0f} us at p90; idle CPU "
-          f"{'within' if r['adaptive']['cpu_percent'] <= TARGET_CPU_PERCENT else 'MORE THAN'} {TARGET_CPU_PERCENT:.0f} %")
-
-
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--case", choices=["tap", "vdev"], action="append", help="only this one (both)")
-    parser.add_argument("--samples", type=int, default=30, help="first packets (%(default)s)")
-    parser.add_argument("--pause", type=float, default=1.0, help="seconds of silence before each (%(default)s)")
-    parser.add_argument("--cpu-seconds", type=float, default=5, help="over which idle CPU time is taken (%(default)s)")
-    parser.add_argument("--json", metavar="FILE", help="write the results there too")
-    options = parser.parse_args()
-    results = {}
-    for case in options.case or ["tap", "vdev"]:
-        with Lab() as lab:
-            results[case] = measure(lab, case, options)
-        show(case, results[case])
-    if options.json:
-        with open(options.json, "w") as f:
-            json.dump(results, f, indent=1)
-
-
-if __name__ == "__main__":
-    main()
+def table(results):
+    """{case: measure()'s} as lines for people."""
+    lines = [f"{'PORTS':6}{'WORKER':10}{'idle CPU':>9}   first packet, us: median   p90   p99    max   next ones: median   p90   p99    max"]
+    for case, r in results.items():
+        for mode in ("adaptive", "poll"):
+            line = f"{case:6}{mode:10}{r[mode]['cpu_percent']:7.2f} %"
+            for key, width in (("first_packet_us", 27), ("busy_us", 20)):
+                s = r[mode][key]
+                line += f"{s['median']:{width}.1f}{s['p90']:6.1f}{s['p99']:6.1f}{s['max']:7.1f}"
+            lines.append(line)
+    for case, r in results.items():
+        e, cpu = r["extra_us"], r["adaptive"]["cpu_percent"]
+        lines.append(f"{case}: sleeping adds {e['median']:.1f} us to a first packet, p90 {e['p90']:.1f} "
+                     f"({'within' if e['p90'] <= TARGET_EXTRA_US else 'MORE THAN'} {TARGET_EXTRA_US:.0f} us); idle CPU "
+                     f"{'within' if cpu <= TARGET_CPU_PERCENT else 'MORE THAN'} {TARGET_CPU_PERCENT:.0f} %")
+    return "\n".join(lines)

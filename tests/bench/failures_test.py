@@ -51,7 +51,7 @@ class FailuresTest(unittest.TestCase):
         self.bench = bench.Bench.__new__(bench.Bench)
         self.bench.args = types.SimpleNamespace(rounds=1, seconds=1)
         self.bench.captures = self.bench.probe = self.bench.tsc_hz = None
-        self.bench.results, self.bench.specials, self.bench.problems = {}, {}, []
+        self.bench.results, self.bench.specials, self.bench.idle, self.bench.problems = {}, {}, {}, []
         silent = mock.patch.object(bench, "say")
         silent.start()
         self.addCleanup(silent.stop)
@@ -73,6 +73,39 @@ class FailuresTest(unittest.TestCase):
                 self.bench.measure_specials(["cps"])
             self.assertIn("cps left out", self.bench.problems[0])
 
+    def test_an_idle_case_that_dies_is_left_out(self):
+        measured = {"tap": {"adaptive": {"cpu_percent": 0.1}}}
+        for error in DEATHS:
+            self.bench.problems, self.bench.idle = [], {}
+            with mock.patch.object(bench.idle, "measure", lambda case: measured.get(case) or dying(error)()):
+                self.bench.measure_idle()
+            self.assertEqual(self.bench.idle, measured)
+            self.assertIn("idle vdev left out", self.bench.problems[0])
+
+    def test_interrupted_when_idle(self):
+        before = signal.getsignal(signal.SIGTERM)
+
+        def interrupted(_):
+            signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as Lab does
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(1)
+        with mock.patch.object(bench.idle, "measure", interrupted), self.assertRaises(bench.Interrupted) as raised:
+            self.bench.measure_idle()
+        self.assertEqual(raised.exception.code, 143)
+        self.assertEqual(signal.getsignal(signal.SIGTERM), before)
+
+    def test_idle_alone_and_beside_cases(self):
+        calls = []
+        for name in ("measure_idle", "verified", "measure", "measure_specials"):
+            setattr(self.bench, name, lambda *_, name=name: calls.append(name) or [])
+        for words, wanted in ((["--idle"], ["measure_idle"]), (["--idle", "--quick"], ["measure_idle", "verified", "measure"]),
+                              (["--quick"], ["verified", "measure"]),
+                              (["--idle", "--case", "cps"], ["measure_idle", "verified", "measure", "measure_specials"])):
+            calls.clear()
+            self.bench.args = bench.arguments.parse(words)
+            self.assertEqual(self.bench.run(), 0)
+            self.assertEqual(calls, wanted, words)
+
     def test_a_case_that_cannot_be_verified_is_left_out(self):
         for error in DEATHS:
             self.bench.problems = []
@@ -93,7 +126,7 @@ class FailuresTest(unittest.TestCase):
 
     def interrupted(self, runs):
         """main with a podwire of these runs in turn, interrupted after them: its exit code, and what it saved."""
-        args = types.SimpleNamespace(rounds=5, seconds=1, quick=True, case=None, flows=None, no_verify=True)
+        args = types.SimpleNamespace(rounds=5, seconds=1, quick=True, idle=False, case=None, flows=None, no_verify=True)
         self.bench.args, self.bench.closed = args, False
         self.bench.close = lambda: setattr(self.bench, "closed", True)
         left = iter(runs)
