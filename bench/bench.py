@@ -19,6 +19,7 @@ from cases import CASES, memory_mb  # noqa: E402
 from machine import Hugepages, Lock, describe  # noqa: E402
 from others import OVS, TESTPMD  # noqa: E402
 from podwired import Podwired  # noqa: E402  (which finds lab)
+from lab import LabError  # noqa: E402
 from lab.api import Api  # noqa: E402
 from scenarios import SCENARIOS  # noqa: E402
 from special import Special  # noqa: E402
@@ -33,7 +34,7 @@ QUICK = (("l3", 1000), ("encap", 1000), ("ct", 1000))
 ALL_FLOWS = (1, 1000, 100_000, 1_000_000)
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 WARM_LIMIT = 30
-FAILURES = (RuntimeError, OSError, subprocess.SubprocessError)  # of a switch; the others are measured all the same
+FAILURES = (RuntimeError, OSError, LabError, subprocess.SubprocessError)  # of a switch; the others are measured all the same
 
 
 def say(text):
@@ -74,10 +75,10 @@ class Bench:
         if missing:
             raise RuntimeError(f"{mb} MB of hugepages are needed, and {missing} MB of them cannot be had")
 
-    def start(self, config):
+    def start(self, config, workers=(1,)):
         """A podwired of that configuration, up but without pods; a context."""
         self.pages(config["memoryMb"] + 32)  # somebody else may take some meanwhile
-        return Podwired(self.build, self.api, config)
+        return Podwired(self.build, self.api, config, workers)
 
     def podwired(self, case, inputs, flows, outputs=(None, None)):
         """One of the case's configuration."""

@@ -10,7 +10,7 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "tests"))
 from lab.node import file_prefix  # noqa: E402
-from window import favour, find_thread, measure  # noqa: E402
+from window import favour, find_thread, measure, waited  # noqa: E402
 
 SETTLED = 1e-4    # misses a packet below which the flow table is warm
 MBUF_BYTES = 2432  # a small mbuf's share of its pool, of which memoryMb gives three eighths
@@ -19,14 +19,14 @@ MBUF_BYTES = 2432  # a small mbuf's share of its pool, of which memoryMb gives t
 class Podwired:
     """Starts with `config` (ports, underlay, network and so on), then attaches pods and applies objects."""
 
-    def __init__(self, build, api, config, worker=1, control=0):
+    def __init__(self, build, api, config, workers=(1,), control=0):
         self.dir = tempfile.mkdtemp(prefix="podwire-bench-")
-        self.worker = worker
+        self.workers = list(workers)  # their CPUs
         self.socket, self.log = os.path.join(self.dir, "s"), os.path.join(self.dir, "log")
         path = os.path.join(self.dir, "config.json")
         with open(path, "w") as f:
             json.dump({"node": "bench", "stateDir": os.path.join(self.dir, "state"), "listen": f"unix://{self.socket}",
-                       "lcores": {"workers": [worker], "control": control}, "hugepages": "on", "logLevel": "warn",
+                       "lcores": {"workers": self.workers, "control": control}, "hugepages": "on", "logLevel": "warn",
                        **config}, f)
         try:
             with open(self.log, "wb") as log:
@@ -109,15 +109,24 @@ class Podwired:
             before = now
         return time.monotonic() - begin
 
+    def threads(self):
+        """The workers' thread ids."""
+        return [find_thread(self.process.pid, f"pw-worker-{i}$") for i in range(len(self.workers))]
+
+    def waited(self):
+        """Seconds that each worker has waited for its CPU."""
+        return [waited(self.process.pid, thread) for thread in self.threads()]
+
     def measure(self, seconds, probe, tsc_hz, watch=()):
-        """A window (window.measure); the sums have `sent`, `dropped`, `flow_misses`, `connections_created` and `watch`."""
+        """A window (window.measure), the noise being the last worker's and its CPU's; the sums have `sent`, `dropped`,
+        `flow_misses`, `connections_created` and `watch`."""
         keys = ("sent", "dropped", "flow_misses", "connections_created", *watch)
-        thread = find_thread(self.process.pid, r"pw-worker-\d+$")
-        favour(self.process.pid, thread)
+        for thread in self.threads():
+            favour(self.process.pid, thread)
 
         def one():
             c0, t0 = self.counters(), time.monotonic()
             time.sleep(0.5)
             c1, t1 = self.counters(), time.monotonic()
             return c1["received"] - c0["received"], (t1 - t0) * tsc_hz, {k: c1.get(k, 0) - c0.get(k, 0) for k in keys}
-        return measure(self.process.pid, thread, self.worker, seconds, probe, tsc_hz, one)
+        return measure(self.process.pid, thread, self.workers[-1], seconds, probe, tsc_hz, one)

@@ -267,6 +267,12 @@ def update(captures):
     return Scenario("update", pods, policies=[*acl_policies(), *remote_pods()])
 
 
+def workers(captures):
+    """Two pods under full load, so that there is work for two workers."""
+    pods = [Pod(f"pod-{i}", share(captures, "l3", 2 * CLEAN_FLOWS, i, 2), own(i, 2), "clean") for i in range(2)]
+    return Scenario("workers", pods)
+
+
 def remote_pods():
     """479 pods of other nodes, so that 500 are known."""
     return [{"apiVersion": "v1", "kind": "Pod", "metadata": {"name": f"remote-{i}", "namespace": "default",
@@ -283,5 +289,5 @@ def one_pods_policy(turn):
              "spec": {"nodeName": "bench"}}, policy("one-pods", spec)]
 
 
-SCENARIOS = {f.__name__: f for f in (cps, cps_syn, mixed, attack, attack1, collide, synflood, update)}
+SCENARIOS = {f.__name__: f for f in (cps, cps_syn, mixed, attack, attack1, collide, synflood, update, workers)}
 assert POD_SUBNET != "10.245.1.0/24"  # scenarios' other addresses

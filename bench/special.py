@@ -8,7 +8,7 @@ SETTLE = 2.0  # seconds from the last pod's attachment to the first figure
 
 
 class Special:
-    """One scenario's figures, several rounds of them. `start(config)` is a context with a podwired."""
+    """One scenario's figures, several rounds of them. `start(config, workers' CPUs)` is a context with a podwired."""
 
     def __init__(self, start, captures, seconds, probe, tsc_hz):
         self.start, self.captures, self.seconds, self.probe, self.tsc_hz = start, captures, seconds, probe, tsc_hz
@@ -16,8 +16,8 @@ class Special:
     def run(self, name):
         return getattr(self, name)(SCENARIOS[name](self.captures))
 
-    def _running(self, scenario):
-        return self.start(scenario.config(self.captures))
+    def _running(self, scenario, workers=(1,)):
+        return self.start(scenario.config(self.captures), workers)
 
     def _window(self, podwired):
         return podwired.measure(self.seconds, self.probe, self.tsc_hz)
@@ -95,6 +95,20 @@ class Special:
                 "worst_tenth_share": min(rates[True]) / statistics.median(rates[False]),
                 "worst_tenth_share_alone": min(rates[False]) / statistics.median(rates[False]),
                 "update_ms": statistics.median(took) * 1000}
+
+    def workers(self, scenario):
+        """One worker, then one more on CPU 0, which the control thread and this program leave to it but for a look at the
+        counters; `waited_share` says how far they did."""
+        mpps, waited_share = [], 0
+        for cpus in ((1,), (0, 1)):
+            with self._running(scenario, cpus) as podwired:
+                scenario.set_up(podwired)
+                time.sleep(SETTLE)
+                before, begin = podwired.waited(), time.monotonic()
+                mpps.append(self._window(podwired)["mpps"])
+                passed = time.monotonic() - begin
+                waited_share = max((after - w) / passed for w, after in zip(before, podwired.waited()))
+        return {"mpps_one": mpps[0], "mpps_two": mpps[1], "ratio": mpps[1] / mpps[0], "waited_share": waited_share}
 
 
 def text(name, runs):

@@ -20,7 +20,7 @@ from lab.api import Client  # noqa: E402
 from podwired import Podwired  # noqa: E402
 
 RUN = {"cycles": 100.0, "mpps": 1.0}
-DEATHS = (RuntimeError("hugepages"), FileNotFoundError("/proc/7/task"), bench.subprocess.TimeoutExpired("run.sh", 240))
+DEATHS = (RuntimeError("hugepages"), bench.LabError("a namespace"), FileNotFoundError("/proc/7/task"), bench.subprocess.TimeoutExpired("run.sh", 240))
 
 
 class RpcError(Exception):
