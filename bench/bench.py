@@ -25,6 +25,7 @@ from scenarios import SCENARIOS  # noqa: E402
 from special import Special  # noqa: E402
 from window import Probe  # noqa: E402
 import arguments  # noqa: E402
+import estimate  # noqa: E402
 import idle  # noqa: E402
 import plan  # noqa: E402
 import report  # noqa: E402
@@ -136,16 +137,12 @@ class Bench:
         return run
 
     def columns(self, case, flows):
-        """[(column's name, function that makes a run)] of what can take the capture."""
+        """[(column's name, function that makes a run)]"""
         columns = [("podwire", lambda: self.run_podwire(case, flows))]
-        packets = flows * (2 if case.from_pods and case.from_wire else 1)
+        packets = case.packets(flows)
         ovs = [] if self.args.no_ovs else OVS[:1] if self.args.quick else OVS
         testpmd = [] if self.args.no_testpmd else TESTPMD[:1] if self.args.quick else TESTPMD
         for other in ovs + testpmd:
-            if hindrance := other.hindrance(packets):
-                self.problem(f"{case.name} {flows}: {other.column} left out: {hindrance}")
-                continue
-
             def run(other=other):
                 self.pages(other.memory_mb(packets))
                 return other.run(case.name, flows, self.args.seconds, self.captures, packets)
@@ -161,6 +158,9 @@ class Bench:
             CASES[case].inputs(self.captures, flows)
         for turn in range(self.args.rounds):
             for case, flows in points:
+                if turn == 1:
+                    slower = report.slower_ovs(self.results[case, flows])
+                    columns[case, flows] = [c for c in columns[case, flows] if c[0] not in slower]
                 for name, run in list(columns[case, flows]):
                     try:
                         result = run()
@@ -200,19 +200,22 @@ class Bench:
             for number, handler in handlers.items():
                 signal.signal(number, handler)
 
+    def announce(self, points, specials):
+        columns = [(case, CASES[case].packets(flows), [name for name, _ in self.columns(CASES[case], flows)]) for case, flows in points]
+        say(estimate.text(estimate.seconds(columns, specials, self.args)))
+
     def run(self):
         """All that the arguments ask for. 0, or the exit code of an interruption: what was measured before it is there."""
         args = self.args
+        points, specials = points_of(args), specials_of(args)
+        self.announce(points, specials)
         try:
             if args.idle:
                 self.measure_idle()
-            if not args.idle or args.case or args.flows or args.quick:
-                points = points_of(args)
-                if not args.no_verify:
-                    points = self.verified(points)
-                self.measure(points)
-                if not args.quick or args.case:
-                    self.measure_specials([s for s in SCENARIOS if s in (args.case or SCENARIOS)])
+            if points:
+                self.measure(points if args.no_verify else self.verified(points))
+            if specials:
+                self.measure_specials(specials)
         except Interrupted as interruption:
             self.problem("interrupted: the values are of the rounds until then")
             return interruption.code
@@ -222,11 +225,23 @@ class Bench:
         return bool(self.specials or self.idle) or any(runs for columns in self.results.values() for runs in columns.values())
 
 
+def is_idle_alone(args):
+    return args.idle and not (args.case or args.flows or args.quick)
+
+
 def points_of(args):
+    if is_idle_alone(args):
+        return []
     if args.quick and not args.case and not args.flows:
         return list(QUICK)
     cases = [c for c in args.case or CASES if c in CASES]
     return [(case, flows) for case in cases for flows in args.flows or ((1000,) if args.quick else ALL_FLOWS)]
+
+
+def specials_of(args):
+    if is_idle_alone(args) or args.quick and not args.case:
+        return []
+    return [s for s in SCENARIOS if s in (args.case or SCENARIOS)]
 
 
 def interrupt(number, _):

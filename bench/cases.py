@@ -78,6 +78,10 @@ class Case:
         path = captures.made(self.name, flows)
         return (path, None) if self.from_pods else (None, path)
 
+    def packets(self, flows):
+        """Of the capture."""
+        return flows * (2 if self.from_pods and self.from_wire else 1)
+
     def config(self, inputs, flows, memory_mb, outputs=(None, None), empty=None):
         """`outputs`: captures to write, for a look at what comes out; `empty`: a capture without packets."""
         ports = []

@@ -11,9 +11,18 @@ def summary(values):
 
 
 def best_ovs(columns):
-    """The name of OVS's quickest configuration by its median."""
+    """The name of OVS's quickest configuration by its median, of those that were measured in most rounds."""
     names = [n for n in columns if n.startswith("ovs") and columns[n]]
-    return min(names, key=lambda n: statistics.median(r["cycles"] for r in columns[n]), default=None)
+    rounds = max((len(columns[n]) for n in names), default=0)
+    return min((n for n in names if len(columns[n]) == rounds),
+               key=lambda n: statistics.median(r["cycles"] for r in columns[n]), default=None)
+
+
+def slower_ovs(columns):
+    """After a round: the tuned configurations of OVS that are not the quickest of them, and need no more rounds."""
+    tuned = [n for n in columns if n.startswith("ovs ")]
+    best = best_ovs({n: columns[n] for n in tuned})
+    return [n for n in tuned if best and n != best]
 
 
 def cell(runs):

@@ -14,6 +14,7 @@
 #   OVS_CFG   comma list out of: default noemc emc1 smc gather dpif512 mfex actions
 #             (the AVX512 ones need an OVS built with it: Debian's is not)
 #   OVS_VSWITCHD  another ovs-vswitchd binary
+#   OVS_MBUFS     mbufs of its pools, if more than it takes of itself (pool.c)
 #   WINDOWS   measured windows in one set-up (1)
 #   WARM_MAX  seconds to wait at most until upcalls have died down (60)
 #   PCAP_CASE pcap to feed (defaults to the one that belongs to CASE)

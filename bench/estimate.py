@@ -1,0 +1,26 @@
+"""How long a run will take, roughly: said before it begins."""
+# Seconds of a set-up with its warm-up, and what a million packets in the capture add.
+SET_UP = {"podwire": (4, 20), "ovs": (9, 40), "testpmd": (4, 8)}
+WINDOW = 1.3  # seconds of a window for each that counts: probes, and slices that do not
+CAPTURE = 15  # seconds to make a capture of a million packets
+VERIFY = 3
+SPECIAL = 6  # seconds that a run of a scenario takes beside its window
+RUNS = {"cps": 1, "cps_syn": 1, "mixed": 1, "collide": 2, "update": 2, "workers": 2, "attack": 3, "attack1": 3, "synflood": 3}
+IDLE = 160
+
+
+def seconds(points, specials, args):
+    """points: [(case, packets of the capture, its columns' names)]; specials: names; args: rounds, seconds, idle, no_verify."""
+    window = WINDOW * args.seconds
+    total = IDLE if args.idle else 0
+    total += 0 if args.no_verify else VERIFY * len({case for case, _, _ in points})
+    for _, packets, columns in points:
+        total += CAPTURE * packets / 1e6
+        for column in columns:
+            least, per_million = SET_UP[column.split()[0]]
+            total += args.rounds * (least + per_million * packets / 1e6 + window)
+    return total + args.rounds * sum(RUNS[name] * (SPECIAL + window) for name in specials)
+
+
+def text(total):
+    return f"this takes about {max(1, round(total / 60))} minutes" if total >= 90 else f"this takes about {round(total)} seconds"
