@@ -6,9 +6,6 @@ namespace podwire {
 
 DropReason PendingQueue::Push(const Packet& packet, NextHopId next_hop, uint32_t generation,
                               NeighborId neighbor, uint32_t now_ms) noexcept {
-  const auto same = std::count_if(queue_.begin(), queue_.begin() + size_,
-                                  [neighbor](const PendingPacket& p) { return p.neighbor == neighbor; });
-  if (same >= kPerNeighbor) return DropReason::kNeighborQueueFull;
   const bool added = Add({.packet = packet,
                           .next_hop = next_hop,
                           .generation = generation,
@@ -17,10 +14,12 @@ DropReason PendingQueue::Push(const Packet& packet, NextHopId next_hop, uint32_t
   return added ? DropReason::kNone : DropReason::kNeighborQueueFull;
 }
 
-bool PendingQueue::Add(const PendingPacket& waiting) noexcept {
-  if (size_ == kCapacity) return false;
+bool PendingQueue::Add(PendingPacket waiting) noexcept {
+  waiting.bytes = std::max(waiting.packet.mbuf->pkt_len, kLeastBytes);
+  uint32_t& neighbors_bytes = waiting_bytes_[SlotOf(waiting.neighbor)];
+  if (size_ == kCapacity || neighbors_bytes + waiting.bytes > kNeighborBytes) return false;
   queue_[size_++] = waiting;
-  waited_for_.set(waiting.neighbor.value());
+  neighbors_bytes += waiting.bytes;
   return true;
 }
 

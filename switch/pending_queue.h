@@ -1,8 +1,6 @@
 #pragma once
 
 #include <array>
-#include <bitset>
-#include <cstddef>
 #include <cstdint>
 
 #include "net/id.h"
@@ -18,21 +16,26 @@ struct PendingPacket {
   NextHopId next_hop;       ///< of the tables of `generation`
   uint32_t generation = 0;  ///< Tables::generation when it was queued; others: decide again
   uint32_t deadline_ms = 0;
+  uint32_t bytes = 0;  ///< what it takes of its neighbour's room: the queue's
   NeighborId neighbor = kNoNeighbor;
 };
 
 /// A worker's packets that wait for ARP: few, and not for long. Single-threaded.
 class PendingQueue {
  public:
-  static constexpr uint16_t kCapacity = 256;
-  static constexpr uint16_t kPerNeighbor = 8;
+  static constexpr uint16_t kCapacity = 1024;
+  /// What may wait for one neighbour, each packet by its length or an mbuf's, whichever is more: a hundred
+  /// small ones, the first of many connections that begin at once, or three super-packets. Linux keeps as
+  /// much (unres_qlen_bytes).
+  static constexpr uint32_t kNeighborBytes = 212'992;
+  static constexpr uint32_t kLeastBytes = 2048;
   static constexpr uint32_t kWaitMs = 1000;
 
   /// Takes the mbuf when kNone; else kNeighborQueueFull and it stays the caller's.
   DropReason Push(const Packet& packet, NextHopId next_hop, uint32_t generation, NeighborId neighbor,
                   uint32_t now_ms) noexcept;
   /// One that has waited in another queue goes on waiting. False when full: the mbuf stays the caller's.
-  bool Add(const PendingPacket& waiting) noexcept;
+  bool Add(PendingPacket waiting) noexcept;
 
   /// emit(PendingPacket&, const MacAddr&) for what can go, in order of arrival; drop(PendingPacket&) for what
   /// has waited kWaitMs. Both take the mbuf. probe(NeighborId) when it is time to ask again. Cheap when
@@ -58,7 +61,7 @@ class PendingQueue {
   /// others are taken out (an emit has this called): some may be waiting still.
   template <class Emit>
   bool Release(NeighborId neighbor, Emit&& emit) noexcept {
-    if (!waited_for_[neighbor.value()]) return true;
+    if (waiting_bytes_[SlotOf(neighbor)] == 0) return true;
     if (taking_) return false;
     TakeIf([&](PendingPacket& p) {
       if (p.neighbor != neighbor) return false;
@@ -77,12 +80,15 @@ class PendingQueue {
     uint16_t kept = 0;
     for (uint16_t i = 0; i < n; ++i) {
       PendingPacket p = queue_[i];
-      if (!take(p)) queue_[kept++] = p;
+      const uint32_t slot = SlotOf(p.neighbor), bytes = p.bytes;
+      if (take(p)) {
+        waiting_bytes_[slot] -= bytes;
+      } else {
+        queue_[kept++] = p;
+      }
     }
     for (uint16_t i = n; i < size_; ++i) queue_[kept++] = queue_[i];
     size_ = kept;
-    waited_for_.reset();
-    for (uint16_t i = 0; i < size_; ++i) waited_for_.set(queue_[i].neighbor.value());
     taking_ = false;
   }
 
@@ -100,10 +106,14 @@ class PendingQueue {
  private:
   static constexpr uint32_t kScanMs = 10;  // deadlines are looked at so often
 
+  /// Of the neighbour table; its owners in turn have one count.
+  static uint32_t SlotOf(NeighborId id) noexcept { return id.value() & NeighborTable::kCapacity; }
+  static_assert((NeighborTable::kCapacity & (NeighborTable::kCapacity + 1)) == 0);
+
   bool Due(uint32_t now_ms, uint32_t changes) noexcept;
 
   std::array<PendingPacket, kCapacity> queue_;
-  std::bitset<size_t{UINT16_MAX} + 1> waited_for_;  ///< by NeighborId
+  std::array<uint32_t, NeighborTable::kCapacity + 1> waiting_bytes_{};  ///< by SlotOf
   uint16_t size_ = 0;
   bool taking_ = false;
   uint32_t seen_changes_ = 0;

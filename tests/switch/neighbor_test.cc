@@ -242,8 +242,9 @@ TEST(NeighborTableTest, TwoWorkersAndASweeper) {
 
 class PendingTest : public ::testing::Test {
  protected:
-  DropReason Push(NeighborId neighbor, uint32_t now, uint16_t mark = 0) {
+  DropReason Push(NeighborId neighbor, uint32_t now, uint16_t mark = 0, uint32_t len = 64) {
     MbufPtr m = Frame().Payload(64).Mbuf();
+    m->pkt_len = len;  // of segments behind it, which nobody looks at
     Packet p{};
     p.mbuf = m.get();
     p.l3_len = mark;
@@ -313,16 +314,30 @@ TEST_F(PendingTest, AskAgainWhileTheyWait) {
   EXPECT_EQ(probes_, std::vector{a}) << "a probe that is taken is sent";
 }
 
-TEST_F(PendingTest, EightForANeighborAndAsManyAsFit) {
+TEST_F(PendingTest, AHundredForANeighborAndAsManyAsFit) {
   const NeighborId a = table_.SlotFor(kPeer, 0);
-  for (int i = 0; i < 8; ++i) EXPECT_EQ(Push(a, 0), DropReason::kNone);
+  for (int i = 0; i < 104; ++i) EXPECT_EQ(Push(a, 0), DropReason::kNone);
   EXPECT_EQ(Push(a, 0), DropReason::kNeighborQueueFull);
-  for (uint32_t n = 1; n < 32; ++n) {
-    const NeighborId id = table_.SlotFor(Offset(Ip("10.0.0.0"), n), 0);
-    for (int i = 0; i < 8; ++i) EXPECT_EQ(Push(id, 0), DropReason::kNone);
-  }
+  for (uint32_t n = 104; n < PendingQueue::kCapacity; ++n)
+    EXPECT_EQ(Push(table_.SlotFor(Offset(Ip("10.0.0.0"), n / 100), 0), 0), DropReason::kNone);
   EXPECT_EQ(queue_.size(), PendingQueue::kCapacity);
   EXPECT_EQ(Push(table_.SlotFor(Ip("10.1.0.0"), 0), 0), DropReason::kNeighborQueueFull);
+}
+
+TEST_F(PendingTest, WhatHasGoneMakesRoom) {
+  const NeighborId a = table_.SlotFor(kPeer, 0);
+  for (int turn = 0; turn < 3; ++turn) {
+    for (int i = 0; i < 104; ++i) EXPECT_EQ(Push(a, 0), DropReason::kNone);
+    EXPECT_EQ(Push(a, 0), DropReason::kNeighborQueueFull);
+    EXPECT_TRUE(queue_.Release(a, [](PendingPacket& p) { rte_pktmbuf_free(p.packet.mbuf); }));
+  }
+}
+
+TEST_F(PendingTest, AFewSuperPacketsForANeighbor) {
+  const NeighborId a = table_.SlotFor(kPeer, 0);
+  for (int i = 0; i < 3; ++i) EXPECT_EQ(Push(a, 0, 0, 65'000), DropReason::kNone);
+  EXPECT_EQ(Push(a, 0, 0, 65'000), DropReason::kNeighborQueueFull);
+  EXPECT_EQ(Push(a, 0), DropReason::kNone);
 }
 
 TEST_F(PendingTest, PacketsOfANeighborThatIsGivenUp) {

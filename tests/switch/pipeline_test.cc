@@ -156,11 +156,11 @@ TEST_F(PipelineTest, RemotePodsAreReachedByVxlanOnceTheNeighbourAnswers) {
 }
 
 TEST_F(PipelineTest, AnUnansweredNeighbourLosesPacketsByName) {
-  std::vector<Frame> frames(10, FromPod().Ip4(kA, kRemote).Udp(1, 2));
-  Receive(kPodPort, frames);
+  std::vector<Frame> frames(53, FromPod().Ip4(kA, kRemote).Udp(1, 2));
+  for (int i = 0; i < 2; ++i) Receive(kPodPort, frames);
   EXPECT_EQ(Drops(DropReason::kNeighborQueueFull), 2u);
   Pass(2000);
-  EXPECT_EQ(Drops(DropReason::kNeighborUnresolved), 8u);
+  EXPECT_EQ(Drops(DropReason::kNeighborUnresolved), 104u);
   EXPECT_EQ(Sent(kUnderlayPort).size(), 2u) << "one ARP request a second, no packet";
 }
 
