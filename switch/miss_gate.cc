@@ -47,7 +47,7 @@ uint32_t SourceOf(const WorkerContext& w, const Packet& p) noexcept {
 }
 
 Admitted AdmitMisses(WorkerContext& w, Packet* packets, uint64_t misses) noexcept {
-  const bool limiting = w.misses.Begin(w.now_ms, w.drained_ms, w.counters.Get(Counter::kFlowHits));
+  const bool limiting = w.misses.Begin(w.now_ms, w.counters.Get(Counter::kFlowHits));
   Admitted admitted{.all = misses};
   const auto refuse = [&](uint32_t i, uint64_t bit) {
     if (w.misses.Admit(SourceOf(w, packets[i]))) {

@@ -236,9 +236,10 @@ void RunMisses(WorkerContext& w, Packet* packets, uint64_t misses) noexcept {
   const uint64_t begin = admitted.counted != 0 ? rte_rdtsc() : 0;
   for (uint64_t left = admitted.all; left != 0; left &= left - 1) {
     const auto i = static_cast<uint32_t>(std::countr_zero(left));
-    const uint32_t source = SourceOf(w, packets[i]);  // before the packet is gone
+    const bool counted = (admitted.counted >> i & 1) != 0;
+    const uint32_t source = counted ? SourceOf(w, packets[i]) : 0;  // before the packet is gone
     const bool fruitless = Dispatch(w, packets[i]);
-    if ((admitted.counted >> i & 1) != 0) w.misses.Account(source, fruitless);
+    if (counted) w.misses.Account(source, fruitless);
   }
   if (admitted.counted != 0)
     w.misses.End(rte_rdtsc() - begin, static_cast<uint32_t>(std::popcount(admitted.all)));

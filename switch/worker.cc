@@ -116,6 +116,7 @@ void Worker::Run() noexcept {
     const uint16_t received = OneLoop(now);
     w.shared.qsbr.Quiescent(w.index);
     const uint64_t end = rte_rdtsc();
+    w.misses.Ran(end - now, received >= kFullBurst);
     Account(now, end, received != 0);
     now = end;
     if (received != 0) {
@@ -154,7 +155,6 @@ uint16_t Worker::OneLoop(uint64_t now_tsc) noexcept {
     next_ms_tsc_ = w.shared.start_tsc + (now_ms + 1) * w.shared.tsc_per_ms;
   }
   const uint16_t n = w.poller.Receive(mbufs, in_ports, kMaxBurst);
-  if (n < kFullBurst) w.drained_ms = w.now_ms;
   const bool sampled = n != 0 && bursts_++ % kLatencyPeriod == 0;
   const uint64_t received_tsc = sampled ? rte_rdtsc() : 0;
   if (n != 0) RunBurst(w, mbufs, in_ports, n);

@@ -62,7 +62,6 @@ struct alignas(64) WorkerContext {
   const uint16_t index;
   const Tables* tables = nullptr;    ///< this loop's
   uint32_t now_ms = 0;               ///< this loop's
-  uint32_t drained_ms = 0;           ///< when a burst last was not full: nothing is left waiting in the ports
   uint32_t denied_when_crowded = 0;  ///< first packets, while the flow table was nearly full
   uint16_t outer_ip_id = 0;
   WorkerCounters counters;
