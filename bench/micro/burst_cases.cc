@@ -68,7 +68,24 @@ class Node : public testing::PipelineTest {
     shared.connections->RemoveIf([](const auto&) { return true; });
     for (int i = 0; i < 2; ++i) rte_rcu_qsbr_quiescent(shared.qsbr.get(), 0);
   }
+  /// The worker is behind with established packets, and the pod has used up what it may open in this
+  /// millisecond.
+  void Overload() {
+    MissLimiter& m = worker->misses;
+    const uint32_t source = testing::kPodPort.value();
+    for (int i = 0; i < 100; ++i) m.Ran(shared.tsc_per_ms, true);
+    uint64_t established = 0;
+    for (int ms = 0; ms < 200; ++ms) {
+      m.Begin(++worker->now_ms, established += 1000);
+      for (int i = 0; i < 1000 && m.Admit(source); ++i) {
+        m.Account(source, false);
+        m.End(shared.tsc_per_ms, 1);
+        m.Begin(worker->now_ms, established);
+      }
+    }
+  }
   uint64_t frames() const { return sink_.frames; }
+  uint64_t refused() const { return Drops(DropReason::kOverload); }
 
  private:
   Sink sink_;
@@ -99,8 +116,9 @@ const Way kLocal{"local",
 class BurstCase : public Case {
  public:
   ~BurstCase() override {
-    if (node_.frames() == bursts_ * kBurst) return;
-    std::fprintf(stderr, "burst: of %lu frames %lu came out\n", bursts_ * kBurst, node_.frames());
+    if (node_.frames() + refused_ == bursts_ * kBurst && node_.refused() == refused_) return;
+    std::fprintf(stderr, "burst: of %lu frames %lu came out and %lu were refused\n", bursts_ * kBurst,
+                 node_.frames(), node_.refused());
     std::abort();
   }
   void Prepare() override {
@@ -111,6 +129,13 @@ class BurstCase : public Case {
   void Run() override { node_.Run(burst_, ports_.data()); }
 
  protected:
+  /// The next burst is to be refused whole. A ring's mbufs are not to go with it.
+  void ExpectRefusal() {
+    for (rte_mbuf* m : std::span(burst_, kBurst)) rte_mbuf_refcnt_set(m, 2);
+    refused_ += kBurst;
+  }
+  void Overload() { node_.Overload(); }
+
   BurstCase(const Way& way, uint32_t flows) : way_(way), node_(4 * flows + 256), order_(flows) {
     for (uint32_t i = 0; i < flows; ++i) order_[i] = i;
     std::shuffle(order_.begin(), order_.end(), std::mt19937(1));
@@ -148,7 +173,7 @@ class BurstCase : public Case {
   std::array<PortId, kBurst> ports_;
   rte_mbuf** burst_ = nullptr;
   size_t at_ = 0;
-  uint64_t bursts_ = 0;
+  uint64_t bursts_ = 0, refused_ = 0;
 };
 
 /// Packets of connections whose handshake is over.
@@ -177,6 +202,19 @@ class NewConnections : public BurstCase {
   }
 };
 
+/// SYNs of a pod that floods.
+class Refused : public BurstCase {
+ public:
+  Refused(const Way& way, uint32_t flows) : BurstCase(way, flows) {
+    Load(kSyn);
+    Overload();
+  }
+  void Prepare() override {
+    BurstCase::Prepare();
+    ExpectRefusal();
+  }
+};
+
 }  // namespace
 
 void AddBurstCases(Cases& cases) {
@@ -197,6 +235,9 @@ void AddBurstCases(Cases& cases) {
            return std::make_unique<NewConnections>(*way, 4096);
          }});
   }
+  cases.push_back({.name = "burst/l3/refused", .items = kBurst, .prepared = true, .make = [] {
+                     return std::make_unique<Refused>(kL3, 4096);
+                   }});
 }
 
 }  // namespace podwire::bench
