@@ -61,6 +61,7 @@ class ScenariosTest(unittest.TestCase):
             self.assertEqual(self.attacker(scenario), pod, "the scenario itself stays")
         targets = set(scenarios.attackers_targets())
         self.assertTrue(all(target(f) in targets for f in frames(pod.alone)))
+        self.assertEqual(len(frames(pod.alone)), len(frames(pod.capture)))
 
     def test_new_connections_are_udp_or_syns(self):
         for make, proto in ((scenarios.cps, 17), (scenarios.cps_syn, 6)):
