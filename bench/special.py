@@ -51,13 +51,14 @@ class Special:
             scenario.set_up(podwired)
             time.sleep(SETTLE)
             lossy = "clean" in hostile
-            before, drops, begin = podwired.received(), podwired.pod_drops("clean") if lossy else 0, time.monotonic()
+            before, drops = podwired.received(), podwired.pod_drops("clean") if lossy else 0
             r = self._window(podwired)
-            after, seconds = podwired.received(), time.monotonic() - begin
+            after = podwired.received()
             lost = podwired.pod_drops("clean") - drops if lossy else 0
         packets = {n: after[n] - before[n] for n in after}
         clean = sum(count * (1 - hostile.get(name, 0)) for name, count in packets.items())
-        return {"pps": clean / seconds, "share": clean / max(1, sum(packets.values())), "cycles": r["cycles"],
+        share = clean / max(1, sum(packets.values()))
+        return {"pps": r["mpps"] * 1e6 * share, "share": share, "cycles": r["cycles"],  # of the clean slices
                 **({"lost": lost / max(1, packets["clean"])} if lossy else {})}
 
     def _beside(self, scenario):
