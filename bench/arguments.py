@@ -39,8 +39,9 @@ def parse(words=None):
     parser.add_argument("--rounds", type=positive(int), help="windows of each (default 5; --quick 3)")
     parser.add_argument("--seconds", type=positive(float), help="of clean slices a window has (default 2; --quick 1)")
     parser.add_argument("--quick", action="store_true", help="three cases at 1,000 flows beside OVS as it comes and testpmd io, in under three minutes")
-    parser.add_argument("--idle", action="store_true", help="what an idle worker costs and first packets wait, and nothing else unless "
+    parser.add_argument("--idle", action="store_true", help="what an idle worker costs and first packets wait; the table only if "
                         "--case, --flows or --quick is given too")
+    parser.add_argument("--latency", action="store_true", help="each case's latency at half load; the table as with --idle")
     parser.add_argument("--no-ovs", action="store_true", help="without Open vSwitch")
     parser.add_argument("--no-testpmd", action="store_true", help="without dpdk-testpmd")
     parser.add_argument("--no-verify", action="store_true", help="without the look at what comes out")

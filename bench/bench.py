@@ -27,6 +27,7 @@ from window import Probe  # noqa: E402
 import arguments  # noqa: E402
 import estimate  # noqa: E402
 import idle  # noqa: E402
+import latency  # noqa: E402
 import plan  # noqa: E402
 import report  # noqa: E402
 import special  # noqa: E402
@@ -62,7 +63,7 @@ class Bench:
         os.environ["TSC_HZ"] = str(self.tsc_hz)
         self.hugepages = Hugepages()
         self.api = Api()
-        self.results, self.specials, self.idle, self.problems = {}, {}, {}, []
+        self.results, self.specials, self.idle, self.latency, self.problems = {}, {}, {}, {}, []
 
     def close(self):
         self.hugepages.restore()
@@ -200,6 +201,18 @@ class Bench:
             for number, handler in handlers.items():
                 signal.signal(number, handler)
 
+    def measure_latency(self, cases):
+        runner = latency.Latency(self.dir, self.start, self.captures, self.args.seconds)
+        for turn in range(self.args.rounds):
+            for case in cases:
+                try:
+                    result = runner.run(CASES[case])
+                except FAILURES as error:
+                    self.problem(f"latency of {case} left out: {error}")
+                    continue
+                self.latency.setdefault(case, []).append(result)
+                say(f"round {turn + 1}/{self.args.rounds} latency of {case}: p50 {result['p50_us']:.1f} us, p99 {result['p99_us']:.1f}")
+
     def announce(self, points, specials):
         columns = [(case, CASES[case].packets(flows), [name for name, _ in self.columns(CASES[case], flows)]) for case, flows in points]
         say(estimate.text(estimate.seconds(columns, specials, self.args)))
@@ -212,6 +225,8 @@ class Bench:
         try:
             if args.idle:
                 self.measure_idle()
+            if args.latency:
+                self.measure_latency([c for c in CASES if c in (args.case or CASES)])
             if points:
                 self.measure(points if args.no_verify else self.verified(points))
             if specials:
@@ -222,15 +237,15 @@ class Bench:
         return 0
 
     def has_measured(self):
-        return bool(self.specials or self.idle) or any(runs for columns in self.results.values() for runs in columns.values())
+        return bool(self.specials or self.idle or self.latency) or any(runs for columns in self.results.values() for runs in columns.values())
 
 
-def is_idle_alone(args):
-    return args.idle and not (args.case or args.flows or args.quick)
+def is_without_table(args):
+    return (args.idle or args.latency) and not (args.case or args.flows or args.quick)
 
 
 def points_of(args):
-    if is_idle_alone(args):
+    if is_without_table(args):
         return []
     if args.quick and not args.case and not args.flows:
         return list(QUICK)
@@ -239,7 +254,7 @@ def points_of(args):
 
 
 def specials_of(args):
-    if is_idle_alone(args) or args.quick and not args.case:
+    if is_without_table(args) or args.quick and not args.case:
         return []
     return [s for s in SCENARIOS if s in (args.case or SCENARIOS)]
 
@@ -258,6 +273,8 @@ def show(bench, path):
         print(f"\npodwire alone: median [least-most] of {rounds}\n")
     for name, runs in bench.specials.items():
         print(special.text(name, runs))
+    if bench.latency:
+        print(f"\nat half of the load, {latency.FLOWS:,} flows, from another process's memif port to the other one\n\n{latency.table(bench.latency)}")
     if bench.idle:
         print(f"\nan idle worker, and packets after a second of silence\n\n{idle.table(bench.idle)}")
     for problem in dict.fromkeys(bench.problems):
@@ -279,7 +296,7 @@ def main():
             if interrupted and not bench.has_measured():
                 return interrupted
             path = report.save(os.path.join(HERE, "results"), machine, vars(args), bench.results, bench.specials, bench.idle,
-                               bench.problems)
+                               bench.latency, bench.problems)
         finally:
             bench.close()
     show(bench, path)

@@ -1,4 +1,6 @@
 """How long a run will take, roughly: said before it begins."""
+from cases import CASES
+
 # Seconds of a set-up with its warm-up, and what a million packets in the capture add.
 SET_UP = {"podwire": (4, 20), "ovs": (9, 40), "testpmd": (4, 8)}
 WINDOW = 1.3  # seconds of a window for each that counts: probes, and slices that do not
@@ -13,6 +15,8 @@ def seconds(points, specials, args):
     """points: [(case, packets of the capture, its columns' names)]; specials: names; args: rounds, seconds, idle, no_verify."""
     window = WINDOW * args.seconds
     total = IDLE if args.idle else 0
+    if args.latency:
+        total += args.rounds * len(args.case or CASES) * 2 * (SPECIAL + window)
     total += 0 if args.no_verify else VERIFY * len({case for case, _, _ in points})
     for _, packets, columns in points:
         total += CAPTURE * packets / 1e6

@@ -113,6 +113,10 @@ class Podwired:
         """The workers' thread ids."""
         return [find_thread(self.process.pid, f"pw-worker-{i}$") for i in range(len(self.workers))]
 
+    def favour(self):
+        for thread in self.threads():
+            favour(self.process.pid, thread)
+
     def waited(self):
         """Seconds that each worker has waited for its CPU."""
         return [waited(self.process.pid, thread) for thread in self.threads()]
@@ -121,8 +125,8 @@ class Podwired:
         """A window (window.measure), the noise being the last worker's and its CPU's; the sums have `sent`, `dropped`,
         `flow_misses`, `connections_created` and `watch`."""
         keys = ("sent", "dropped", "flow_misses", "connections_created", *watch)
-        for thread in self.threads():
-            favour(self.process.pid, thread)
+        self.favour()
+        thread = self.threads()[-1]
 
         def one():
             c0, t0 = self.counters(), time.monotonic()

@@ -68,11 +68,12 @@ def noise(results):
             f"{max(r['noise']['steal'] for r in runs):.1%}, other CPUs busy {max(r['noise']['other_cpus_busy'] for r in runs):.0%}")
 
 
-def save(directory, machine, arguments, results, specials, idle, problems):
+def save(directory, machine, arguments, results, specials, idle, latency, problems):
     os.makedirs(directory, exist_ok=True)
     path = os.path.join(directory, time.strftime("%Y%m%d-%H%M%S.json"))
     document = {
         "machine": machine, "arguments": arguments, "problems": problems, "noise": noise(results), "specials": specials, "idle": idle,
+        "latency": latency,
         "results": [{"case": case, "flows": flows, "columns": columns} for (case, flows), columns in results.items()]}
     with open(path, "w") as f:
         json.dump(document, f, indent=1)

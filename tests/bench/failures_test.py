@@ -51,7 +51,8 @@ class FailuresTest(unittest.TestCase):
         self.bench = bench.Bench.__new__(bench.Bench)
         self.bench.args = types.SimpleNamespace(rounds=1, seconds=1)
         self.bench.captures = self.bench.probe = self.bench.tsc_hz = None
-        self.bench.results, self.bench.specials, self.bench.idle, self.bench.problems = {}, {}, {}, []
+        self.bench.results, self.bench.specials, self.bench.problems = {}, {}, []
+        self.bench.idle, self.bench.latency = {}, {}
         silent = mock.patch.object(bench, "say")
         silent.start()
         self.addCleanup(silent.stop)
@@ -81,6 +82,20 @@ class FailuresTest(unittest.TestCase):
                 self.bench.measure_idle()
             self.assertEqual(self.bench.idle, measured)
             self.assertIn("idle vdev left out", self.bench.problems[0])
+
+    def test_latency_of_a_case_that_fails_is_left_out(self):
+        class Runner:
+            def __init__(self, *_):
+                pass
+
+            def run(self, case):
+                return {"p50_us": 1.0, "p99_us": 2.0} if case.name == "l3" else dying(DEATHS[0])()
+        with mock.patch.object(bench.latency, "Latency", Runner):
+            self.bench.dir = None
+            self.bench.start = None
+            self.bench.measure_latency(["l3", "ct"])
+        self.assertEqual(self.bench.latency, {"l3": [{"p50_us": 1.0, "p99_us": 2.0}]})
+        self.assertIn("latency of ct left out", self.bench.problems[0])
 
     def test_interrupted_when_idle(self):
         before = signal.getsignal(signal.SIGTERM)
@@ -122,9 +137,10 @@ class FailuresTest(unittest.TestCase):
     def test_idle_alone_and_beside_cases(self):
         calls = []
         self.bench.announce = lambda *_: None
-        for name in ("measure_idle", "verified", "measure", "measure_specials"):
+        for name in ("measure_idle", "measure_latency", "verified", "measure", "measure_specials"):
             setattr(self.bench, name, lambda *_, name=name: calls.append(name) or [])
         for words, wanted in ((["--idle"], ["measure_idle"]), (["--idle", "--quick"], ["measure_idle", "verified", "measure"]),
+                              (["--latency"], ["measure_latency"]), (["--idle", "--latency"], ["measure_idle", "measure_latency"]),
                               (["--quick"], ["verified", "measure"]),
                               (["--idle", "--case", "cps"], ["measure_idle", "measure_specials"])):
             calls.clear()
@@ -152,7 +168,7 @@ class FailuresTest(unittest.TestCase):
 
     def interrupted(self, runs):
         """main with a podwire of these runs in turn, interrupted after them: its exit code, and what it saved."""
-        args = types.SimpleNamespace(rounds=5, seconds=1, quick=True, idle=False, case=None, flows=None, no_verify=True)
+        args = types.SimpleNamespace(rounds=5, seconds=1, quick=True, idle=False, latency=False, case=None, flows=None, no_verify=True)
         self.bench.args, self.bench.closed = args, False
         self.bench.close = lambda: setattr(self.bench, "closed", True)
         left = iter(runs)
