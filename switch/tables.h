@@ -75,6 +75,8 @@ struct LocalNode {
   MacAddr gateway_mac;              ///< the same on every pod port
   IpAddress underlay_address;       ///< VTEP; empty: no underlay
   uint8_t underlay_length = 0;
+  IpAddress underlay_address6;  ///< IPv6 VTEP; empty: no IPv6 underlay
+  uint8_t underlay_length6 = 0;
   PortId underlay_port = kNoPort;
   MacAddr underlay_mac;
   MacAddr vtep_mac;
