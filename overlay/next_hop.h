@@ -13,16 +13,17 @@
 
 namespace podwire {
 
-/// Room for a ready-made header. 64 bytes hold Ethernet, IPv4, UDP, VXLAN and inner Ethernet; an IPv6
-/// underlay will need 84.
-inline constexpr size_t kMaxHeader = 64;
+/// Room for a ready-made header. Ethernet, IPv4, UDP, VXLAN and inner Ethernet are 64 bytes; with IPv6 84.
+inline constexpr size_t kMaxHeader = 96;
 
 inline constexpr uint16_t kDirectHeaderLen = 14;        ///< Ethernet
 inline constexpr uint16_t kUdpHeaderLen = 14 + 20 + 8;  ///< Ethernet, IPv4, UDP
 inline constexpr uint16_t kVxlanHeaderLen =
     14 + 20 + 8 + 8 + 14;  ///< Ethernet, IPv4, UDP, VXLAN, inner Ethernet
+inline constexpr uint16_t kVxlanHeaderLen6 = kVxlanHeaderLen + 20;  ///< the same over IPv6
 inline constexpr uint16_t kVxlanOverhead =
     kVxlanHeaderLen - 14;  ///< what VXLAN over IPv4 takes from the underlay's MTU
+inline constexpr uint16_t kVxlanOverhead6 = kVxlanHeaderLen6 - 14;  ///< the same over IPv6
 inline constexpr uint16_t kUdpOverhead = kUdpHeaderLen - 14;
 
 /// Where packets for a prefix go on the underlay.
@@ -35,24 +36,27 @@ struct NextHop {
   Kind kind = Kind::kDirect;
   std::string node;     ///< the peer's name; empty: no node
   IpAddress neighbor;   ///< underlay address whose MAC is needed; empty: the packet's own destination
-  IpAddress remote;     ///< the peer's VTEP; empty for kDirect
+  IpAddress remote;     ///< the peer's VTEP, whose family is the outer header's; empty for kDirect
   uint16_t mtu = 1500;  ///< largest (inner) L3 packet, bytes
-  /// Copied in front of the IPv4 packet in one go. To be patched: the destination MAC at 0; of tunnels the
-  /// outer TOS, total length, id and header checksum (FinishOuterIpv4), the UDP source port and length.
+  /// Copied in front of the IP packet in one go. To be patched: the destination MAC at 0; of tunnels the UDP
+  /// source port and length, and the rest of the outer IP header (FinishOuterIpv4, FinishOuterIpv6). Over
+  /// IPv6 also the UDP checksum: kernels' VXLAN devices take no datagram without one.
   uint8_t header_len = 0;
   alignas(64) std::array<uint8_t, kMaxHeader> header{};
 };
 
-/// Fills header and header_len of `hop` by its kind: outer TTL 64, TOS 0, DF clear, UDP checksum 0 (RFC 7348
-/// section 4.1), VXLAN flags 0x08. The outer IPv4 checksum is that of a header with total length 0 and id 0.
+/// Fills header and header_len of `hop` by its kind: outer TTL (hop limit) 64, TOS (traffic class) 0, DF
+/// clear, flow label 0, UDP checksum 0 (RFC 7348 section 4.1), VXLAN flags 0x08. The outer IPv4 checksum is
+/// that of a header with total length 0 and id 0; the outer IPv6 payload length is 0. kUdp is over IPv4 only.
 struct HeaderAddresses {
   MacAddr src_mac;        ///< of the underlay port, or of the gateway for pods
   MacAddr dst_mac;        ///< kDirect to a pod; else left to the neighbour table
-  Ipv4 src, dst;          ///< tunnels: VTEPs
+  IpAddress src, dst;     ///< tunnels: VTEPs of one family
   uint16_t udp_port = 0;  ///< destination, host order
   Vni vni{1};
-  MacAddr inner_src_mac;  ///< own VtepMAC
-  MacAddr inner_dst_mac;  ///< the peer's VtepMAC
+  MacAddr inner_src_mac;             ///< own VtepMAC
+  MacAddr inner_dst_mac;             ///< the peer's VtepMAC
+  IpFamily carries = IpFamily::kV4;  ///< of the packets behind the header
 };
 void BuildHeader(NextHop& hop, const HeaderAddresses& a);
 
@@ -74,6 +78,13 @@ inline void FinishOuterIpv4(uint8_t* ip, uint16_t total_length, uint16_t id, uin
   sum = (sum & 0xffff) + (sum >> 16);
   sum = (sum & 0xffff) + (sum >> 16);
   h->hdr_checksum = rte_cpu_to_be_16(static_cast<uint16_t>(~sum));
+}
+
+/// Completes a ready-made outer IPv6 header at `ip`: payload length (bytes), ECN bits.
+inline void FinishOuterIpv6(uint8_t* ip, uint16_t payload_length, uint8_t ecn) noexcept {
+  auto* h = reinterpret_cast<rte_ipv6_hdr*>(ip);
+  h->vtc_flow = rte_cpu_to_be_32(6u << 28 | uint32_t{ecn} << RTE_IPV6_HDR_TC_SHIFT);
+  h->payload_len = rte_cpu_to_be_16(payload_length);
 }
 
 inline constexpr uint8_t kEcnMask = 0x03, kEcnNotEct = 0, kEcnEct1 = 1, kEcnEct0 = 2, kEcnCe = 3;
