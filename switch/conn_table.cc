@@ -313,5 +313,6 @@ bool ConnTable<Key>::Snapshot(uint32_t index, ConnectionSnapshot<Key>& out) cons
 }
 
 template class ConnTable<FlowKey4>;
+template class ConnTable<FlowKey6>;
 
 }  // namespace podwire

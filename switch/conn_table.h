@@ -208,8 +208,7 @@ class ConnTable {
   /// An entry that will be written next time, as far as one can tell.
   void Warm(uint32_t index) const noexcept {
     const auto* c = reinterpret_cast<const char*>(&pool_[index]);
-    __builtin_prefetch(c, 1);
-    __builtin_prefetch(c + 64, 1);
+    for (size_t at = 0; at < sizeof(Conn); at += 64) __builtin_prefetch(c + at, 1);
   }
   void PushFree(Shard& shard, uint32_t index) noexcept;
   void Append(List& list, uint32_t index) noexcept;
@@ -252,5 +251,6 @@ class ConnTable {
 };
 
 extern template class ConnTable<FlowKey4>;
+extern template class ConnTable<FlowKey6>;
 
 }  // namespace podwire

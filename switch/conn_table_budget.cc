@@ -197,15 +197,19 @@ void ConnTable<Key>::Evict(Shard& shard, uint32_t index) noexcept {
 }
 
 // conn_table.cc instantiates the rest.
-using Table4 = ConnTable<FlowKey4>;
-template void Table4::MakeRoom(Shard&, uint32_t, uint32_t) noexcept;
-template DropReason Table4::Charge(Shard&, uint32_t, uint32_t) noexcept;
-template DropReason Table4::ChargeQuota(Shard&, uint32_t, uint32_t) noexcept;
-template bool Table4::EnterBudget(Shard&, uint32_t, uint32_t) noexcept;
-template bool Table4::LeaveBudget(Shard&, Conn&) noexcept;
-template uint32_t Table4::WeightOf(EndpointId) const noexcept;
-template bool Table4::EvictEmbryonic(Shard&, uint32_t, uint32_t, EndpointId, uint32_t) noexcept;
-template bool Table4::EvictClosing(Shard&, uint32_t, uint32_t, EndpointId) noexcept;
-template void Table4::Evict(Shard&, uint32_t) noexcept;
+#define PODWIRE_INSTANTIATE(Table)                                                                \
+  template void Table::MakeRoom(Shard&, uint32_t, uint32_t) noexcept;                             \
+  template DropReason Table::Charge(Shard&, uint32_t, uint32_t) noexcept;                         \
+  template DropReason Table::ChargeQuota(Shard&, uint32_t, uint32_t) noexcept;                    \
+  template bool Table::EnterBudget(Shard&, uint32_t, uint32_t) noexcept;                          \
+  template bool Table::LeaveBudget(Shard&, Conn&) noexcept;                                       \
+  template uint32_t Table::WeightOf(EndpointId) const noexcept;                                   \
+  template bool Table::EvictEmbryonic(Shard&, uint32_t, uint32_t, EndpointId, uint32_t) noexcept; \
+  template bool Table::EvictClosing(Shard&, uint32_t, uint32_t, EndpointId) noexcept;             \
+  template void Table::Evict(Shard&, uint32_t) noexcept;
+
+PODWIRE_INSTANTIATE(ConnTable<FlowKey4>)
+PODWIRE_INSTANTIATE(ConnTable<FlowKey6>)
+#undef PODWIRE_INSTANTIATE
 
 }  // namespace podwire

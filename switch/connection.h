@@ -30,14 +30,15 @@ std::string_view Name(ConnState s);  ///< "syn-sent", "established", "new"...
 
 /// Room for a Service translation (later): where the original direction's destination and source are
 /// rewritten to.
-struct Translation4 {
-  Ipv4 dst, src;
+template <class Address>
+struct Translation {
+  Address dst, src;
   uint16_t dst_port_be = 0, src_port_be = 0;
   uint32_t flags = 0;
 };
 
-/// A tracked connection, shared by all workers: an entry of ConnTable. 128 bytes; with two 64-byte flow
-/// entries 256 in all. IPv6 will be another instantiation of Key.
+/// A tracked connection, shared by all workers: an entry of ConnTable. IPv4: 128 bytes; with two 64-byte flow
+/// entries 256 in all. IPv6: 192; with two of 128 bytes 448.
 ///
 /// Writers: any worker stores the atomics last_seen_ms and state (relaxed), and clears `embryonic` through
 /// ConnTable::Confirm; all else is written under the shard's lock. Readers without the lock may read the
@@ -64,10 +65,11 @@ struct alignas(64) Connection {
   RuleRef egress_rule, ingress_rule;
   EndpointId charged = kNoEndpoint;  ///< whose quota it counts against, for its life; the table's
   uint32_t slot = 0;                 ///< in the shard's ring of embryonic ones while it is one; the table's
-  Translation4 translation;
+  Translation<typename Key::Address> translation;
 };
 
 static_assert(sizeof(Connection<FlowKey4>) == 128);
+static_assert(sizeof(Connection<FlowKey6>) == 192);
 
 /// A consistent copy of a connection, for listing.
 template <class Key>
@@ -80,7 +82,7 @@ struct ConnectionSnapshot {
   uint32_t src_version = 0, dst_version = 0;
   EndpointId src_endpoint = kNoEndpoint, dst_endpoint = kNoEndpoint;
   RuleRef egress_rule, ingress_rule;
-  Translation4 translation;
+  Translation<typename Key::Address> translation;
 };
 
 /// What a TCP segment does to its connection's state (RFC 9293 3.3.2, without window tracking; usual

@@ -42,6 +42,7 @@ struct alignas(64) FlowEntry {
   }
 };
 static_assert(sizeof(FlowEntry<FlowKey4>) == 64);
+static_assert(sizeof(FlowEntry<FlowKey6>) == 128);
 
 /// One worker's cache of decisions, by exact match of the whole key. One thread only, no locks.
 ///
@@ -168,5 +169,6 @@ class FlowTable {
 };
 
 extern template class FlowTable<FlowKey4>;
+extern template class FlowTable<FlowKey6>;
 
 }  // namespace podwire
