@@ -120,6 +120,12 @@ IpAddress Offset(const IpAddress& a, uint64_t offset) {
   return v6;
 }
 
+Ipv6 LinkLocalOf(const MacAddr& mac) {
+  const auto& m = mac.bytes;
+  return {{0xfe, 0x80, 0, 0, 0, 0, 0, 0, static_cast<uint8_t>(m[0] ^ 0x02), m[1], m[2], 0xff, 0xfe, m[3],
+           m[4], m[5]}};
+}
+
 MacAddr DeriveMac(std::string_view seed) {
   uint64_t h = 0xcbf29ce484222325;  // FNV-1a, then a finalizer: stable across builds, unlike absl::Hash
   for (const char c : seed) h = (h ^ static_cast<uint8_t>(c)) * 0x100000001b3;

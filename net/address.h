@@ -94,6 +94,11 @@ struct IpPrefix {
   }
 };
 
+inline bool IsLinkLocal(Ipv4) { return false; }  // 169.254.0.0/16 is nothing special to us
+/// fe80::/10
+inline bool IsLinkLocal(const Ipv6& a) { return a.bytes[0] == 0xfe && (a.bytes[1] & 0xc0) == 0x80; }
+inline bool IsLinkLocal(const IpAddress& a) { return a.is_v6() && IsLinkLocal(a.v6()); }
+
 struct MacAddr {
   std::array<uint8_t, 6> bytes{};
   bool empty() const { return bytes == std::array<uint8_t, 6>{}; }
@@ -128,6 +133,9 @@ std::string ToString(const MacAddr& m);
 
 /// The address `offset` after `a` (v4: modulo 2^32; v6: in the low 64 bits, carried).
 IpAddress Offset(const IpAddress& a, uint64_t offset);
+
+/// The link-local address that an interface with this MAC has by itself (RFC 4291 appendix A).
+Ipv6 LinkLocalOf(const MacAddr& mac);
 
 /// A locally administered unicast MAC derived from `seed`: the same seed gives the same address.
 MacAddr DeriveMac(std::string_view seed);

@@ -12,23 +12,26 @@
 namespace podwire {
 
 // Besides drops. Books: received + generated = sent + dropped + consumed + queued.
-#define PODWIRE_COUNTERS(X)                                                                       \
-  X(kReceived, "received", "packets taken from ports")                                            \
-  X(kGenerated, "generated", "packets the switch made: ARP, ICMP, fragments of a packet")         \
-  X(kSent, "sent", "packets handed to ports")                                                     \
-  X(kConsumed, "consumed", "packets that ended here: ARP, pings to the gateway, fragmented ones") \
-  X(kQueued, "queued", "packets waiting now for an underlay neighbour")                           \
-  X(kFlowHits, "flow_hits", "packets whose decision was cached")                                  \
-  X(kFlowMisses, "flow_misses", "packets that were decided")                                      \
-  X(kRevalidated, "flow_revalidated", "cached decisions checked against newer tables")            \
-  X(kConnectionsCreated, "connections_created", "connections tracked")                            \
-  X(kConnectionsCut, "connections_cut", "connections that a later policy forbids")                \
-  X(kEncapsulated, "encapsulated", "packets put into a tunnel")                                   \
-  X(kDecapsulated, "decapsulated", "packets taken out of a tunnel")                               \
-  X(kSuperPackets, "super_packets", "packets with segmentation left to the port")                 \
-  X(kIcmpErrors, "icmp_errors", "ICMP errors sent")                                               \
-  X(kArpReplies, "arp_replies", "ARP requests answered")                                          \
-  X(kArpRequests, "arp_requests", "ARP requests sent")
+#define PODWIRE_COUNTERS(X)                                                                           \
+  X(kReceived, "received", "packets taken from ports")                                                \
+  X(kGenerated, "generated", "packets the switch made: ARP, ND, ICMP, fragments of a packet")         \
+  X(kSent, "sent", "packets handed to ports")                                                         \
+  X(kConsumed, "consumed", "packets that ended here: ARP, ND, pings to the gateway, fragmented ones") \
+  X(kQueued, "queued", "packets waiting now for an underlay neighbour")                               \
+  X(kFlowHits, "flow_hits", "packets whose decision was cached")                                      \
+  X(kFlowMisses, "flow_misses", "packets that were decided")                                          \
+  X(kRevalidated, "flow_revalidated", "cached decisions checked against newer tables")                \
+  X(kConnectionsCreated, "connections_created", "connections tracked")                                \
+  X(kConnectionsCut, "connections_cut", "connections that a later policy forbids")                    \
+  X(kEncapsulated, "encapsulated", "packets put into a tunnel")                                       \
+  X(kDecapsulated, "decapsulated", "packets taken out of a tunnel")                                   \
+  X(kSuperPackets, "super_packets", "packets with segmentation left to the port")                     \
+  X(kIcmpErrors, "icmp_errors", "ICMP errors sent")                                                   \
+  X(kArpReplies, "arp_replies", "ARP requests answered")                                              \
+  X(kArpRequests, "arp_requests", "ARP requests sent")                                                \
+  X(kNdSolicitations, "nd_solicitations", "IPv6 neighbour solicitations sent")                        \
+  X(kNdAdvertisements, "nd_advertisements", "IPv6 neighbour solicitations answered")                  \
+  X(kRouterAdvertisements, "router_advertisements", "IPv6 router solicitations answered")
 
 enum class Counter : uint8_t {
 #define PODWIRE_X(id, name, help) id,

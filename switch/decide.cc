@@ -1,6 +1,8 @@
 #include "switch/decide.h"
 
 #include <algorithm>
+#include <array>
+#include <cstring>
 
 #include <fmt/format.h>
 
@@ -12,8 +14,15 @@ bool IsMulticast(const IpAddress& a) {
   return a.bytes()[0] >= 224;  // class D, E and the limited broadcast: none is forwarded
 }
 
+/// The unspecified address and loopback: nobody else's to send from.
+bool IsOfNoHost(const IpAddress& a) {
+  static constexpr std::array<uint8_t, 15> kZero{};
+  return a.is_v6() && std::memcmp(a.bytes().data(), kZero.data(), kZero.size()) == 0 && a.bytes()[15] <= 1;
+}
+
 bool IsOwnAddress(const LocalNode& local, const IpAddress& a) {
-  return a == local.underlay_address ||
+  if (IsLinkLocal(a)) return a.v6() == LinkLocalOf(local.gateway_mac);
+  return a == local.underlay_address || a == local.underlay_address6 ||
          std::find(local.gateways.begin(), local.gateways.end(), a) != local.gateways.end();
 }
 
@@ -29,16 +38,19 @@ const PortSlot* SlotOf(const Tables& t, PortId port) {
   return port.value() < t.ports.size() ? &t.ports[port.value()] : nullptr;
 }
 
-DropReason CheckPodSource(const Tables& t, const PortSlot& slot, const Ends& ends) {
+DropReason CheckPodSource(const Tables& t, const Headers& h, const PortSlot& slot, const Ends& ends) {
   const Endpoint* e = t.EndpointAt(slot.endpoint);
   if (e == nullptr) return DropReason::kUnknownPort;
+  if (IsLinkLocal(h.src) && !ends.src_is_own)  // may ping the gateway
+    return ends.dst_is_own ? DropReason::kNone : DropReason::kLinkLocal;
   return ends.src == e ? DropReason::kNone : DropReason::kSpoofedAddress;
 }
 
 DropReason CheckUnderlaySource(const Tables& t, const Headers& h, const Ends& ends) {
   if (h.tunnelled && !t.vteps.Contains(h.tunnel_src)) return DropReason::kUnknownVtep;
+  if (IsLinkLocal(h.src) && (h.tunnelled || !ends.dst_is_own)) return DropReason::kLinkLocal;
   const bool ours = ends.src != nullptr || ends.src_is_own;
-  return ours || IsMulticast(h.src) ? DropReason::kSpoofedAddress : DropReason::kNone;
+  return ours || IsMulticast(h.src) || IsOfNoHost(h.src) ? DropReason::kSpoofedAddress : DropReason::kNone;
 }
 
 }  // namespace
@@ -58,7 +70,7 @@ DropReason CheckSource(const Tables& t, const Headers& h, const Ends& ends) {
     case PortRole::kNone:
       return DropReason::kUnknownPort;
     case PortRole::kPod:
-      return CheckPodSource(t, *slot, ends);
+      return CheckPodSource(t, h, *slot, ends);
     case PortRole::kUnderlay:
       return CheckUnderlaySource(t, h, ends);
   }
@@ -68,10 +80,12 @@ DropReason CheckSource(const Tables& t, const Headers& h, const Ends& ends) {
 Forwarding DecideForwarding(const Tables& t, const Headers& h, const Ends& ends) {
   if (IsMulticast(h.dst)) return Drop(DropReason::kMulticast);
   if (ends.dst_is_own) return {.action = Action::kLocal};
+  if (IsLinkLocal(h.dst)) return Drop(DropReason::kLinkLocal);
   if (ends.dst != nullptr) return {.action = Action::kDeliver, .next_hop = ends.dst->adjacency};
   const FibEntry* route = t.fib.Find(h.dst);
   if (route == nullptr || route->kind == RouteKind::kSubnetLocal) return Drop(DropReason::kNoRoute);
   const Adjacency& adjacency = t.adjacencies[route->next_hop.value()];
+  if (h.dst.is_v6() && adjacency.hop.kind == NextHop::Kind::kUdp) return Drop(DropReason::kNoRoute);
   // No transit: what came from the underlay never goes back there.
   if (h.in_port == adjacency.port) return Drop(DropReason::kNoRoute);
   return {.action = Action::kForward,

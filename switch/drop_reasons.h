@@ -11,9 +11,14 @@ namespace podwire {
 // checked against this list by a test.
 #define PODWIRE_DROP_REASONS(X)                                                                             \
   X(kMalformed, "malformed", "a header is cut short or its lengths contradict each other")                  \
-  X(kBadChecksum, "bad_checksum", "the IPv4 header checksum is wrong")                                      \
-  X(kUnsupportedEthertype, "unsupported_ethertype", "neither IPv4 nor ARP")                                 \
+  X(kBadChecksum, "bad_checksum",                                                                           \
+    "the checksum of the IPv4 header, or of an IPv6 neighbour message, is wrong")                           \
+  X(kUnsupportedEthertype, "unsupported_ethertype", "neither IPv4, IPv6 nor ARP")                           \
   X(kIpOptions, "ip_options", "source-route option in the IPv4 header")                                     \
+  X(kExtensionHeader, "extension_header", "IPv6 source routing, or too many extension headers")             \
+  X(kInvalidNd, "invalid_nd",                                                                               \
+    "neighbour discovery that is not as RFC 4861 has it, or is not a pod's to send")                        \
+  X(kLinkLocal, "link_local", "from or to an IPv6 link-local address, which is not forwarded")              \
   X(kNotForUs, "not_for_us", "the frame's destination MAC is not the switch's")                             \
   X(kNotOurAddress, "not_our_address",                                                                      \
     "sent to the switch's own gateway or underlay address, which answers pings only")                       \
@@ -25,7 +30,7 @@ namespace podwire {
   X(kUnknownVtep, "unknown_vtep", "a tunnel packet from an address that is no known node's")                \
   X(kUnknownVni, "unknown_vni", "a VXLAN packet of another VNI, or with invalid flags")                     \
   X(kWrongTunnel, "wrong_tunnel",                                                                           \
-    "a tunnel packet whose inner destination MAC is not this VTEP's, that holds no IPv4 or is a fragment")  \
+    "a tunnel packet whose inner destination MAC is not this VTEP's, that holds no IP or is a fragment")    \
   X(kEcnCongested, "ecn_congested",                                                                         \
     "congestion was marked on the outer header of a packet that cannot carry the mark (RFC 6040)")          \
   X(kPolicyDeniedEgress, "policy_denied_egress", "no NetworkPolicy that isolates the source pod allows it") \
@@ -43,9 +48,8 @@ namespace podwire {
   X(kOverload, "overload",                                                                                  \
     "no established connection, while the worker had more packets than time: those go first")               \
   X(kFragmentNoFirst, "fragment_no_first", "a later fragment whose first fragment was not seen")            \
-  X(kNeighborUnresolved, "neighbor_unresolved", "the underlay next hop does not answer ARP")                \
-  X(kNeighborQueueFull, "neighbor_queue_full",                                                              \
-    "too many packets wait for the underlay next hop's ARP answer")                                         \
+  X(kNeighborUnresolved, "neighbor_unresolved", "the underlay next hop does not answer ARP or ND")          \
+  X(kNeighborQueueFull, "neighbor_queue_full", "too many packets wait for the underlay next hop's answer")  \
   X(kNoHeadroom, "no_headroom", "no room in front of the packet for the tunnel header")                     \
   X(kNoMbuf, "no_mbuf", "packet memory is exhausted")                                                       \
   X(kTxFull, "tx_full", "the output port's queue is full")                                                  \

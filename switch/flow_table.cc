@@ -257,5 +257,6 @@ bool FlowTable<Key>::EvictFrom(uint32_t bucket, uint32_t now_ms) noexcept {
 template class FlowTable<FlowKey4>;
 template class FlowTable<FlowKey6>;
 template void FlowTable<FlowKey4>::LookupBulk<Packet>(const Packet*, size_t, Entry**) const noexcept;
+template void FlowTable<FlowKey6>::LookupBulk<Packet6>(const Packet6*, size_t, Entry**) const noexcept;
 
 }  // namespace podwire

@@ -1,6 +1,7 @@
 #include "switch/fragment_table.h"
 
 #include <algorithm>
+#include <cstring>
 
 namespace podwire {
 namespace {
@@ -11,6 +12,11 @@ uint64_t Mix(uint64_t h, uint64_t word) noexcept {
 }
 
 uint64_t MixAddress(uint64_t h, Ipv4 a) noexcept { return Mix(h, a.be); }
+uint64_t MixAddress(uint64_t h, const Ipv6& a) noexcept {
+  uint64_t words[2];
+  std::memcpy(words, a.bytes.data(), sizeof words);
+  return Mix(Mix(h, words[0]), words[1]);
+}
 
 }  // namespace
 
@@ -45,5 +51,6 @@ std::optional<FragmentPorts> BasicFragmentTable<Address>::Find(const FragmentKey
 }
 
 template class BasicFragmentTable<Ipv4>;
+template class BasicFragmentTable<Ipv6>;
 
 }  // namespace podwire

@@ -11,20 +11,24 @@
 
 namespace podwire {
 
-/// What a datagram's fragments have in common (RFC 791 section 3.2), and the port they come in on.
+/// What a datagram's fragments have in common (RFC 791 section 3.2, RFC 8200 section 4.5), and the port they
+/// come in on.
 template <class Address>
 struct FragmentKey {
   Address src, dst;
-  uint32_t id_be = 0;  ///< the IPv4 header's 16-bit identification
+  uint32_t id_be = 0;  ///< the IPv4 header's 16-bit identification, or the IPv6 fragment header's
   PortId in_port;
-  uint8_t proto = 0;
+  uint8_t proto = 0;  ///< IPv6: 0, since later fragments may not know it
   bool operator==(const FragmentKey&) const = default;
 };
 
-/// L4 ports, network order; ICMP queries have their identifier in both, and whether they are answers.
+/// What the first fragment says of the others. L4 ports, network order; ICMP queries have their identifier in
+/// both, and whether they are answers.
 struct FragmentPorts {
   uint16_t src_be = 0, dst_be = 0;
   uint8_t icmp_reply = 0;
+  uint8_t proto = 0;
+  uint16_t first_bytes = 0;  ///< IPv6: that the first fragment holds; a later one that begins before overlaps
 };
 
 /// The ports that first fragments carried, for the later ones, which carry none. One worker's; one thread
@@ -68,6 +72,8 @@ class BasicFragmentTable {
 };
 
 using FragmentTable = BasicFragmentTable<Ipv4>;
+using FragmentTable6 = BasicFragmentTable<Ipv6>;
 extern template class BasicFragmentTable<Ipv4>;
+extern template class BasicFragmentTable<Ipv6>;
 
 }  // namespace podwire

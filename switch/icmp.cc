@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <type_traits>
 
 #include <rte_icmp.h>
 #include <rte_ip.h>
@@ -134,11 +135,25 @@ rte_mbuf* BuildIcmpError(rte_mempool& pool, const Packet& packet, IcmpError erro
   return m;
 }
 
-Ipv4 OwnAddress(const Tables& tables) noexcept {
+template <class Address>
+Address OwnAddress(const Tables& tables) noexcept {
+  constexpr bool kIpv4 = std::is_same_v<Address, Ipv4>;
+  const auto fits = [](const IpAddress& a) { return kIpv4 ? a.is_v4() : a.is_v6(); };
+  const auto take = [](const IpAddress& a) {
+    if constexpr (kIpv4) {
+      return a.v4();
+    } else {
+      return a.v6();
+    }
+  };
   for (const IpAddress& gateway : tables.local.gateways) {
-    if (gateway.is_v4()) return gateway.v4();
+    if (fits(gateway)) return take(gateway);
   }
-  return tables.local.underlay_address.is_v4() ? tables.local.underlay_address.v4() : Ipv4{};
+  const IpAddress& underlay = kIpv4 ? tables.local.underlay_address : tables.local.underlay_address6;
+  return fits(underlay) ? take(underlay) : Address{};
 }
+
+template Ipv4 OwnAddress(const Tables&) noexcept;
+template Ipv6 OwnAddress(const Tables&) noexcept;
 
 }  // namespace podwire

@@ -12,13 +12,13 @@ namespace podwire {
 
 struct Tables;
 
-/// The ICMP errors that the switch itself sends (RFC 792).
+/// The ICMP errors that the switch itself sends (RFC 792; ICMPv6: RFC 4443).
 enum class IcmpError : uint8_t {
-  kNetUnreachable,       ///< 3/0
-  kHostUnreachable,      ///< 3/1: the next hop does not answer
-  kPortUnreachable,      ///< 3/3
-  kFragmentationNeeded,  ///< 3/4 with the MTU (RFC 1191)
-  kTimeExceeded,         ///< 11/0
+  kNetUnreachable,       ///< 3/0; ICMPv6 1/0
+  kHostUnreachable,      ///< 3/1; ICMPv6 1/3: the next hop does not answer
+  kPortUnreachable,      ///< 3/3; ICMPv6 1/4
+  kFragmentationNeeded,  ///< 3/4 with the MTU (RFC 1191); ICMPv6 2/0, packet too big
+  kTimeExceeded,         ///< 11/0; ICMPv6 3/0
 };
 
 /// Limits the ICMP errors of a worker: 1000 a second, 50 at once (Linux's icmp_msgs_per_sec and
@@ -51,7 +51,9 @@ bool MayReport(const Packet& packet) noexcept;
 rte_mbuf* BuildIcmpError(rte_mempool& pool, const Packet& packet, IcmpError error, uint16_t mtu, Ipv4 source,
                          Packet& out) noexcept;
 
-/// The address that the switch speaks from: the gateway's, or without one the underlay's.
-Ipv4 OwnAddress(const Tables& tables) noexcept;
+/// The address of the family that the switch speaks from: the gateway's, or without one the underlay's; zero
+/// if there is none.
+template <class Address>
+Address OwnAddress(const Tables& tables) noexcept;
 
 }  // namespace podwire

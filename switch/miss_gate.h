@@ -19,9 +19,11 @@ struct Admitted {
 /// What can only begin a connection (a SYN), and ICMP errors, are refused for the price of a counter. Other
 /// packets may belong to a connection whose flow entry has gone, so these look for it first and are refused
 /// only without one, or as more of what nobody has answered.
-Admitted AdmitMisses(WorkerContext& w, Packet* packets, uint64_t misses) noexcept;
+template <class Key>
+Admitted AdmitMisses(WorkerContext& w, BasicPacket<Key>* packets, uint64_t misses) noexcept;
 
 /// Whose the packet is, as the limiter numbers sources.
-uint32_t SourceOf(const WorkerContext& w, const Packet& p) noexcept;
+template <class Key>
+uint32_t SourceOf(const WorkerContext& w, const BasicPacket<Key>& p) noexcept;
 
 }  // namespace podwire

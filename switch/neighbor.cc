@@ -142,6 +142,16 @@ void NeighborTable::Learn(const IpAddress& address, const MacAddr& mac, uint32_t
   changes_.fetch_add(1, std::memory_order_release);
 }
 
+void NeighborTable::Confirm(const IpAddress& address, uint32_t now_ms) noexcept {
+  const std::lock_guard lock(mutex_);
+  const auto it = index_.find(address);
+  if (it == index_.end()) return;
+  Slot& slot = slots_[it->second];
+  const uint32_t age = ElapsedMs(now_ms, slot.confirmed_ms.load(std::memory_order_relaxed));
+  const bool known = (slot.word.load(std::memory_order_relaxed) & kKnown) != 0;
+  if (known && age < kReachableMs + kStaleMs) slot.confirmed_ms.store(now_ms, std::memory_order_relaxed);
+}
+
 bool NeighborTable::SetPermanent(const IpAddress& address, const MacAddr& mac) noexcept {
   const std::lock_guard lock(mutex_);
   const NeighborId id = FindLocked(address, 0);

@@ -58,6 +58,8 @@ class NeighborTable {
 
   /// `address` has said that it is at `mac`. Ignored for addresses without a slot unless `add`.
   void Learn(const IpAddress& address, const MacAddr& mac, uint32_t now_ms, bool add) noexcept;
+  /// It is known that `address`, if it is in the table, still has the MAC that it had.
+  void Confirm(const IpAddress& address, uint32_t now_ms) noexcept;
 
   /// Fixes a neighbour's MAC for good: no probe, no aging, no answer changes it. Before the workers start;
   /// false when the table is full.

@@ -2,11 +2,13 @@
 
 #include <array>
 #include <span>
-
-#include <rte_ip.h>
+#include <variant>
 
 #include "pmd/offload.h"
 #include "switch/arp.h"
+#include "switch/icmp6.h"
+#include "switch/ip_header.h"
+#include "switch/nd.h"
 #include "switch/parse.h"
 #include "switch/rewrite.h"
 
@@ -18,7 +20,8 @@ EndpointId EndpointOfPort(const Tables& t, PortId port) noexcept {
 }
 
 /// To whom a drop happened: the pod whose ingress policy said so, else the sender, else the receiver.
-EndpointId VictimOf(const Tables& t, const Packet& p, DropReason reason) noexcept {
+template <class Key>
+EndpointId VictimOf(const Tables& t, const BasicPacket<Key>& p, DropReason reason) noexcept {
   const EndpointId sender = EndpointOfPort(t, p.key.in_port);
   if (reason != DropReason::kPolicyDeniedIngress && sender != kNoEndpoint) return sender;
   const Endpoint* receiver = t.EndpointOf(p.key.dst);
@@ -27,13 +30,15 @@ EndpointId VictimOf(const Tables& t, const Packet& p, DropReason reason) noexcep
 
 /// The underlay address that a stripped packet goes to next. Not by its key: an ICMP error's is the quoted
 /// tuple.
-IpAddress NeighborOf(const Adjacency& a, const Packet& p) noexcept {
+template <class Key>
+IpAddress NeighborOf(const Adjacency& a, const BasicPacket<Key>& p) noexcept {
   if (!a.hop.neighbor.empty()) return a.hop.neighbor;
-  return Ipv4{rte_pktmbuf_mtod_offset(p.mbuf, const rte_ipv4_hdr*, p.l3_offset)->dst_addr};
+  return DestinationIn(p);
 }
 
 /// The header in front, and into the port's tx buffer.
-void Finish(WorkerContext& w, Packet& p, const Adjacency& a, const MacAddr& mac) noexcept {
+template <class Key>
+void Finish(WorkerContext& w, BasicPacket<Key>& p, const Adjacency& a, const MacAddr& mac) noexcept {
   const DropReason reason = PrependHeader(p, a, mac, w.outer_ip_id);
   if (reason != DropReason::kNone) return DropPacket(w, p, reason);
   if (!a.to_endpoint && a.hop.kind != NextHop::Kind::kDirect) w.counters.Add(Counter::kEncapsulated);
@@ -41,7 +46,9 @@ void Finish(WorkerContext& w, Packet& p, const Adjacency& a, const MacAddr& mac)
   w.tx.Add(*w.tables, w.counters, a.port, p.mbuf);
 }
 
-void QueueForNeighbor(WorkerContext& w, Packet& p, NextHopId next_hop, NeighborId neighbor) noexcept {
+template <class Key>
+void QueueForNeighbor(WorkerContext& w, BasicPacket<Key>& p, NextHopId next_hop,
+                      NeighborId neighbor) noexcept {
   const DropReason reason = w.pending.Push(p, next_hop, w.tables->generation, neighbor, w.now_ms);
   if (reason != DropReason::kNone) return DropPacket(w, p, reason);
   w.counters.Add(Counter::kQueued);
@@ -49,7 +56,8 @@ void QueueForNeighbor(WorkerContext& w, Packet& p, NextHopId next_hop, NeighborI
 }
 
 /// A stripped packet that fits: resolves the next hop's MAC, or waits for it.
-void Transmit(WorkerContext& w, Packet& p, Path path) noexcept {
+template <class Key>
+void Transmit(WorkerContext& w, BasicPacket<Key>& p, Path path) noexcept {
   const Adjacency& a = w.tables->adjacencies[path.next_hop.value()];
   if (a.to_endpoint) {
     w.adjacencies.Learn(path.next_hop, a, kNoNeighbor, {});
@@ -60,7 +68,7 @@ void Transmit(WorkerContext& w, Packet& p, Path path) noexcept {
     path.neighbor = w.shared.neighbors.SlotFor(NeighborOf(a, p), w.now_ms);
     r = w.shared.neighbors.Use(path.neighbor, w.now_ms);
   }
-  if (r.probe) SendArpRequest(w, path.neighbor, r.usable ? r.mac : MacAddr{});
+  if (r.probe) AskNeighbor(w, path.neighbor, r.usable ? r.mac : MacAddr{});
   if (!r.usable) return QueueForNeighbor(w, p, path.next_hop, path.neighbor);
   const bool none_waits = w.pending.Release(path.neighbor, [&](PendingPacket& waiting) {
     w.counters.Subtract(Counter::kQueued);
@@ -71,6 +79,9 @@ void Transmit(WorkerContext& w, Packet& p, Path path) noexcept {
 }
 
 /// A stripped packet without DF that is larger than the MTU.
+void TransmitFragments(WorkerContext& w, Packet6& p, const Path&, uint16_t) noexcept {
+  DropPacket(w, p, DropReason::kTooBig);  // IPv6's all have it
+}
 void TransmitFragments(WorkerContext& w, Packet& p, const Path& path, uint16_t mtu) noexcept {
   std::array<rte_mbuf*, kMaxFragments> fragments;
   DropReason reason = DropReason::kNone;
@@ -94,33 +105,42 @@ Path PathOf(WorkerContext& w, const Forwarding& f) noexcept {
   return {.next_hop = f.next_hop, .neighbor = w.shared.neighbors.SlotFor(f.neighbor, w.now_ms)};
 }
 
-void DropPacket(WorkerContext& w, Packet& p, DropReason reason) noexcept {
+template <class Key>
+void DropPacket(WorkerContext& w, BasicPacket<Key>& p, DropReason reason) noexcept {
   w.counters.AddDrop(reason, VictimOf(*w.tables, p, reason));
   rte_pktmbuf_free(p.mbuf);
 }
 
-void SendArpRequest(WorkerContext& w, NeighborId neighbor, const MacAddr& known) noexcept {
+void AskNeighbor(WorkerContext& w, NeighborId neighbor, const MacAddr& known) noexcept {
   const IpAddress target = w.shared.neighbors.AddressOf(neighbor);
   const LocalNode& local = w.tables->local;
-  if (!target.is_v4() || !local.underlay_address.is_v4() || local.underlay_port == kNoPort) return;
-  rte_mbuf* m = BuildArpRequest(w.shared.pools->small(), local.underlay_mac, local.underlay_address.v4(),
-                                target.v4(), known);
+  if (local.underlay_port == kNoPort) return;
+  rte_mempool& pool = w.shared.pools->small();
+  rte_mbuf* m = nullptr;
+  if (target.is_v4() && local.underlay_address.is_v4()) {
+    m = BuildArpRequest(pool, local.underlay_mac, local.underlay_address.v4(), target.v4(), known);
+  } else if (target.is_v6() && local.underlay_address6.is_v6()) {
+    m = BuildNeighborSolicitation(pool, local.underlay_mac, local.underlay_address6.v6(), target.v6(), known);
+  }
   if (m == nullptr) return;
   w.counters.Add(Counter::kGenerated);
-  w.counters.Add(Counter::kArpRequests);
+  w.counters.Add(target.is_v4() ? Counter::kArpRequests : Counter::kNdSolicitations);
   w.tx.Add(*w.tables, w.counters, local.underlay_port, m);
 }
 
-void ReportError(WorkerContext& w, const Packet& p, IcmpError error, uint16_t mtu) noexcept {
+template <class Key>
+void ReportError(WorkerContext& w, const BasicPacket<Key>& p, IcmpError error, uint16_t mtu) noexcept {
   if (!MayReport(p) || !w.icmp_limiter.Take(w.now_ms)) return;
-  Packet out;
-  if (BuildIcmpError(w.shared.pools->small(), p, error, mtu, OwnAddress(*w.tables), out) == nullptr) return;
+  BasicPacket<Key> out;
+  const auto source = OwnAddress<typename Key::Address>(*w.tables);
+  if (BuildIcmpError(w.shared.pools->small(), p, error, mtu, source, out) == nullptr) return;
   w.counters.Add(Counter::kGenerated);
   w.counters.Add(Counter::kIcmpErrors);
   EmitOwn(w, out);
 }
 
-void ForwardPacket(WorkerContext& w, Packet& p, const Path& path) noexcept {
+template <class Key>
+void ForwardPacket(WorkerContext& w, BasicPacket<Key>& p, const Path& path) noexcept {
   if (p.ttl <= 1) {
     ReportError(w, p, IcmpError::kTimeExceeded, 0);
     return DropPacket(w, p, DropReason::kTtlExceeded);
@@ -140,11 +160,16 @@ void ForwardPacket(WorkerContext& w, Packet& p, const Path& path) noexcept {
 }
 
 void ResumePacket(WorkerContext& w, PendingPacket& waiting, const MacAddr& mac) noexcept {
-  if (waiting.generation != w.tables->generation) return EmitOwn(w, waiting.packet);
-  Finish(w, waiting.packet, w.tables->adjacencies[waiting.next_hop.value()], mac);
+  std::visit(
+      [&](auto& packet) {
+        if (waiting.generation != w.tables->generation) return EmitOwn(w, packet);
+        Finish(w, packet, w.tables->adjacencies[waiting.next_hop.value()], mac);
+      },
+      waiting.packet);
 }
 
-void EmitOwn(WorkerContext& w, Packet& p) noexcept {
+template <class Key>
+void EmitOwn(WorkerContext& w, BasicPacket<Key>& p) noexcept {
   p.key.in_port = kNoPort;
   const Forwarding f = DecideForwarding(*w.tables, HeadersOf(p));
   switch (f.action) {
@@ -161,5 +186,14 @@ void EmitOwn(WorkerContext& w, Packet& p) noexcept {
   if (!ExceedsMtu(p, mtu)) return Transmit(w, p, path);
   TransmitFragments(w, p, path, mtu);
 }
+
+#define PODWIRE_INSTANTIATE(P)                                           \
+  template void DropPacket(WorkerContext&, P&, DropReason) noexcept;     \
+  template void ForwardPacket(WorkerContext&, P&, const Path&) noexcept; \
+  template void EmitOwn(WorkerContext&, P&) noexcept;                    \
+  template void ReportError(WorkerContext&, const P&, IcmpError, uint16_t) noexcept;
+PODWIRE_INSTANTIATE(Packet)
+PODWIRE_INSTANTIATE(Packet6)
+#undef PODWIRE_INSTANTIATE
 
 }  // namespace podwire

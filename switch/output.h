@@ -17,23 +17,27 @@ struct Path {
 Path PathOf(WorkerContext& w, const Forwarding& f) noexcept;
 
 /// Counts the drop, also for the endpoint it happened to, and frees the packet.
-void DropPacket(WorkerContext& w, Packet& p, DropReason reason) noexcept;
+template <class Key>
+void DropPacket(WorkerContext& w, BasicPacket<Key>& p, DropReason reason) noexcept;
 
 /// Routes a packet onto its path: TTL, MTU, decapsulation, the next hop's header, tx buffer. Answers by ICMP
 /// what cannot go on.
-void ForwardPacket(WorkerContext& w, Packet& p, const Path& path) noexcept;
+template <class Key>
+void ForwardPacket(WorkerContext& w, BasicPacket<Key>& p, const Path& path) noexcept;
 
 /// Sends a packet that waited for `mac`; decides its way anew if the tables have changed meanwhile.
 void ResumePacket(WorkerContext& w, PendingPacket& waiting, const MacAddr& mac) noexcept;
 
-/// Sends a stripped IPv4 packet that the switch made itself (already counted as generated).
-void EmitOwn(WorkerContext& w, Packet& p) noexcept;
+/// Sends a stripped packet that the switch made itself (already counted as generated).
+template <class Key>
+void EmitOwn(WorkerContext& w, BasicPacket<Key>& p) noexcept;
 
 /// Asks the underlay for the neighbour's MAC; at `known`, if that is not empty, to hear that it is still
 /// there.
-void SendArpRequest(WorkerContext& w, NeighborId neighbor, const MacAddr& known) noexcept;
+void AskNeighbor(WorkerContext& w, NeighborId neighbor, const MacAddr& known) noexcept;
 
 /// Sends an ICMP error about `p` to its source, if one may be sent; `p` stays the caller's.
-void ReportError(WorkerContext& w, const Packet& p, IcmpError error, uint16_t mtu) noexcept;
+template <class Key>
+void ReportError(WorkerContext& w, const BasicPacket<Key>& p, IcmpError error, uint16_t mtu) noexcept;
 
 }  // namespace podwire

@@ -2,6 +2,7 @@
 
 #include <array>
 #include <cstdint>
+#include <variant>
 
 #include "net/id.h"
 #include "switch/drop_reasons.h"
@@ -12,15 +13,22 @@ namespace podwire {
 
 /// A packet that waits for its next hop's MAC.
 struct PendingPacket {
-  Packet packet;            ///< owned mbuf
-  NextHopId next_hop;       ///< of the tables of `generation`
-  uint32_t generation = 0;  ///< Tables::generation when it was queued; others: decide again
+  std::variant<Packet, Packet6> packet;  ///< owned mbuf
+  NextHopId next_hop;                    ///< of the tables of `generation`
+  uint32_t generation = 0;               ///< Tables::generation when it was queued; others: decide again
   uint32_t deadline_ms = 0;
   uint32_t bytes = 0;  ///< what it takes of its neighbour's room: the queue's
   NeighborId neighbor = kNoNeighbor;
+
+  rte_mbuf& mbuf() const noexcept {
+    return std::visit([](const auto& p) -> rte_mbuf& { return *p.mbuf; }, packet);
+  }
+  PortId in_port() const noexcept {
+    return std::visit([](const auto& p) { return p.key.in_port; }, packet);
+  }
 };
 
-/// A worker's packets that wait for ARP: few, and not for long. Single-threaded.
+/// A worker's packets that wait for a neighbour's MAC: few, and not for long. Single-threaded.
 class PendingQueue {
  public:
   static constexpr uint16_t kCapacity = 1024;
@@ -32,8 +40,16 @@ class PendingQueue {
   static constexpr uint32_t kWaitMs = 1000;
 
   /// Takes the mbuf when kNone; else kNeighborQueueFull and it stays the caller's.
-  DropReason Push(const Packet& packet, NextHopId next_hop, uint32_t generation, NeighborId neighbor,
-                  uint32_t now_ms) noexcept;
+  template <class P>
+  DropReason Push(const P& packet, NextHopId next_hop, uint32_t generation, NeighborId neighbor,
+                  uint32_t now_ms) noexcept {
+    const bool added = Add({.packet = packet,
+                            .next_hop = next_hop,
+                            .generation = generation,
+                            .deadline_ms = now_ms + kWaitMs,
+                            .neighbor = neighbor});
+    return added ? DropReason::kNone : DropReason::kNeighborQueueFull;
+  }
   /// One that has waited in another queue goes on waiting. False when full: the mbuf stays the caller's.
   bool Add(PendingPacket waiting) noexcept;
 

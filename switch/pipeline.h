@@ -10,9 +10,6 @@
 
 namespace podwire {
 
-/// Packets handled together at most.
-inline constexpr uint16_t kMaxBurst = 64;
-
 /// Takes a burst through the switch: parse, flow table, decide on a miss, rewrite, tx buffers. Owns the
 /// mbufs. `n` is at most kMaxBurst. The caller flushes w.tx.
 void RunBurst(WorkerContext& w, rte_mbuf** mbufs, const PortId* in_ports, uint16_t n) noexcept;

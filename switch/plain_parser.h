@@ -1,20 +1,11 @@
 #pragma once
 
-#include <netinet/in.h>
-
 #include <cstdint>
-#include <cstring>
 
-#include <rte_byteorder.h>
-#include <rte_ether.h>
 #include <rte_ip.h>
-#include <rte_tcp.h>
-#include <rte_udp.h>
-#include <rte_vxlan.h>
 
-#include "pmd/offload.h"
 #include "switch/packet.h"
-#include "switch/tables.h"
+#include "switch/plain_frame.h"
 
 namespace podwire {
 
@@ -22,12 +13,13 @@ namespace podwire {
 /// (parse.cc), which alone knows drop reasons: a frame for us with the right MACs, IPv4 without options or
 /// fragments, TCP or UDP, nothing left to do by an Offload; plain or in a VXLAN tunnel of a known node. What
 /// it takes, it describes as the general parser would (a test compares them).
-class PlainParser {
+class PlainParser : PlainFrame {
  public:
-  explicit PlainParser(const Tables& tables) : tables_(tables), local_(tables.local) {
+  explicit PlainParser(const Tables& tables) : PlainFrame(tables) {
     if (!local_.underlay_address.is_v4()) return;
     own_address_ = local_.underlay_address.v4();
-    if (local_.tunnel_enabled && local_.tunnel_is_vxlan) inner_ = Expect(local_.vtep_mac, nullptr);
+    if (local_.tunnel_enabled && local_.tunnel_is_vxlan)
+      inner_ = Expect(local_.vtep_mac, nullptr, RTE_ETHER_TYPE_IPV4);
   }
 
   /// Fills all of `p` but hash; false, and `p` is undefined, if the packet is not of these.
@@ -49,36 +41,9 @@ class PlainParser {
   }
 
  private:
-  static constexpr uint32_t kEthernet = sizeof(rte_ether_hdr);
   static constexpr uint32_t kMinFrame = kEthernet + sizeof(rte_ipv4_hdr) + sizeof(rte_udp_hdr);
-  static constexpr uint8_t kVxlanFlags = 0x08;  // a VNI and nothing else
   static constexpr uint32_t kVxlanHeaders =
       sizeof(rte_ipv4_hdr) + sizeof(rte_udp_hdr) + sizeof(rte_vxlan_hdr) + kEthernet;
-
-  /// What the first 16 bytes of a frame must be: destination, source (of pods), type IPv4.
-  struct Ethernet {
-    uint64_t want[2] = {1, 0}, mask[2] = {};  // nothing matches
-    bool Matches(const uint8_t* frame) const noexcept {
-      uint64_t got[2];
-      std::memcpy(got, frame, sizeof got);
-      return (((got[0] & mask[0]) ^ want[0]) | ((got[1] & mask[1]) ^ want[1])) == 0;
-    }
-  };
-  static Ethernet Expect(const MacAddr& dst, const MacAddr* src) noexcept {
-    uint8_t want[16] = {}, mask[16] = {};
-    std::memcpy(want, dst.bytes.data(), 6);
-    std::memset(mask, 0xff, 6);
-    if (src != nullptr) {
-      std::memcpy(want + 6, src->bytes.data(), 6);
-      std::memset(mask + 6, 0xff, 6);
-    }
-    want[12] = RTE_ETHER_TYPE_IPV4 >> 8;
-    mask[12] = mask[13] = 0xff;
-    Ethernet e;
-    std::memcpy(e.want, want, sizeof want);
-    std::memcpy(e.mask, mask, sizeof mask);
-    return e;
-  }
 
   struct Ip {
     const rte_ipv4_hdr* header;
@@ -91,25 +56,12 @@ class PlainParser {
 
   bool TakePort(PortId in_port) noexcept {
     port_ = kNoPort;
-    if (in_port.value() >= tables_.ports.size()) return false;
-    const PortSlot& slot = tables_.ports[in_port.value()];
-    if (slot.role == PortRole::kNone) return false;
-    ethernet_ = Expect(slot.own_mac, slot.role == PortRole::kPod ? &slot.peer_mac : nullptr);
-    underlay_ = slot.role == PortRole::kUnderlay;
+    const PortSlot* slot = SlotOf(in_port);
+    if (slot == nullptr) return false;
+    ethernet_ = Expect(*slot, RTE_ETHER_TYPE_IPV4);
+    underlay_ = slot->role == PortRole::kUnderlay;
     port_ = in_port;
     return true;
-  }
-
-  static bool IsDone(const Offload& offload) noexcept {
-    return offload.gso_size == 0 && !offload.needs_csum();
-  }
-
-  /// RFC 1071 over 20 bytes: the ones' complement sum of 16-bit words is the sum modulo 0xffff, in any byte
-  /// order, and 0xffff and 0 are the same to it (all zero cannot be: the version is not).
-  static bool ChecksumHolds(const rte_ipv4_hdr* h) noexcept {
-    uint32_t words[5];
-    std::memcpy(words, h, sizeof words);
-    return (uint64_t{words[0]} + words[1] + words[2] + words[3] + words[4]) % 0xffff == 0;
   }
 
   /// An IPv4 packet at `l3` within data_len and `limit` that has at least UDP's header.
@@ -120,8 +72,7 @@ class PlainParser {
     ip = {.header = h, .l3 = l3, .end = l3 + total};
     const uint32_t l4_end = l3 + sizeof(rte_ipv4_hdr) + sizeof(rte_udp_hdr);
     const bool fits = l4_end <= data_len && l4_end <= ip.end && ip.end <= limit;
-    const bool whole = (h->fragment_offset & RTE_BE16(RTE_IPV4_HDR_OFFSET_MASK | RTE_IPV4_HDR_MF_FLAG)) == 0;
-    return fits && h->version_ihl == RTE_IPV4_VHL_DEF && whole && (checksum_good || ChecksumHolds(h));
+    return fits && h->version_ihl == RTE_IPV4_VHL_DEF && IsWhole(*h) && (checksum_good || ChecksumHolds(h));
   }
 
   /// From the outer packet in `ip` to the inner one (RFC 7348).
@@ -130,39 +81,19 @@ class PlainParser {
     const uint32_t end = ip.l3 + sizeof(rte_ipv4_hdr) + rte_be_to_cpu_16(udp->dgram_len);
     const uint32_t l3 = ip.l3 + kVxlanHeaders;
     if (end > ip.end || l3 + sizeof(rte_ipv4_hdr) > data_len) return false;
-    const auto* vxlan = reinterpret_cast<const rte_vxlan_hdr*>(udp + 1);
-    const bool ours = ip.header->next_proto_id == IPPROTO_UDP && udp->dst_port == local_.tunnel_port_be &&
-                      *reinterpret_cast<const uint8_t*>(vxlan) == kVxlanFlags &&
-                      rte_be_to_cpu_32(vxlan->vx_vni) >> 8 == local_.vni.value();
+    const bool ours = ip.header->next_proto_id == IPPROTO_UDP && IsOurs(*udp);
     tunnel = {.source = {ip.header->src_addr}, .tos = ip.header->type_of_service};
-    return ours && inner_.Matches(reinterpret_cast<const uint8_t*>(vxlan + 1)) && IsKnown(tunnel.source) &&
+    return ours && inner_.Matches(data + l3 - kEthernet) && IsKnown(tunnel.source) &&
            TakeIp(data, l3, data_len, end, false, ip);
-  }
-
-  bool IsKnown(Ipv4 source) noexcept {
-    if (source != known_vtep_ && !tables_.vteps.Contains(source)) return false;
-    known_vtep_ = source;
-    return true;
   }
 
   static bool Describe(Packet& p, rte_mbuf* m, PortId in_port, const uint8_t* data, const Ip& ip,
                        const Tunnel& tunnel) noexcept {
-    constexpr uint8_t kStateFlags = RTE_TCP_FIN_FLAG | RTE_TCP_SYN_FLAG | RTE_TCP_RST_FLAG;
     const rte_ipv4_hdr& h = *ip.header;
     const uint32_t l4 = ip.l3 + sizeof(rte_ipv4_hdr);
     const auto* ports = reinterpret_cast<const rte_udp_hdr*>(data + l4);
     uint8_t tcp_flags = 0;
-    if (h.next_proto_id == IPPROTO_UDP) {
-      const uint32_t len = rte_be_to_cpu_16(ports->dgram_len);
-      if (len < sizeof(rte_udp_hdr) || l4 + len > ip.end) return false;
-    } else if (h.next_proto_id == IPPROTO_TCP && l4 + sizeof(rte_tcp_hdr) <= m->data_len) {
-      const auto* tcp = reinterpret_cast<const rte_tcp_hdr*>(ports);
-      const uint32_t len = (tcp->data_off >> 4) * 4u;
-      if (len < sizeof(rte_tcp_hdr) || l4 + len > m->data_len || l4 + len > ip.end) return false;
-      tcp_flags = tcp->tcp_flags;
-    } else {
-      return false;
-    }
+    if (!TakeL4(*m, ports, l4, ip.end, h.next_proto_id, tcp_flags)) return false;
     // Class D and E are no unicast; the general parser says what they are.
     if ((h.dst_addr & RTE_BE32(0xe0000000)) == RTE_BE32(0xe0000000)) return false;
     const uint8_t outer_ecn = tunnel.tos & 3, ecn = h.type_of_service & 3;
@@ -179,7 +110,6 @@ class PlainParser {
     p.l4_offset = static_cast<uint16_t>(l4);
     p.l3_len = static_cast<uint16_t>(ip.end - ip.l3);
     p.frag_id_be = h.packet_id;
-    p.tunnel_src = tunnel.source;
     p.kind = PacketKind::kFlow;
     p.reason = DropReason::kNone;
     p.tcp_flags = tcp_flags;
@@ -191,29 +121,16 @@ class PlainParser {
     p.first_fragment = false;
     p.dont_fragment = (h.fragment_offset & RTE_BE16(RTE_IPV4_HDR_DF_FLAG)) != 0;
     p.plain =
-        (h.time_to_live > 1) & ((tcp_flags & kStateFlags) == 0) & ((outer_ecn == 0) | (outer_ecn == ecn));
+        (h.time_to_live > 1) & ((tcp_flags & kTcpStateFlags) == 0) & ((outer_ecn == 0) | (outer_ecn == ecn));
     return true;
   }
 
-  /// Cuts off what is behind the packet: Ethernet's padding.
-  static bool Trim(rte_mbuf& m, uint32_t end) noexcept {
-    if (m.pkt_len != end) {
-      if (m.nb_segs != 1) return false;
-      m.pkt_len = end;
-      m.data_len = static_cast<uint16_t>(end);
-    }
-    return true;
-  }
-
-  const Tables& tables_;
-  const LocalNode& local_;
   Ipv4 own_address_;
   Ethernet inner_;  // without VXLAN over IPv4 nothing matches
   // Of the port that the last packet came from.
   PortId port_ = kNoPort;
   Ethernet ethernet_;
   bool underlay_ = false;
-  Ipv4 known_vtep_;  // the last one found: most of a burst comes from few
 };
 
 }  // namespace podwire

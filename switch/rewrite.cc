@@ -11,66 +11,61 @@
 #include <rte_ip_frag.h>
 #include <rte_tcp.h>
 #include <rte_udp.h>
-#include <rte_vxlan.h>
 
-#include "net/checksum.h"
 #include "overlay/next_hop.h"
 #include "pmd/offload.h"
 #include "pmd/segment.h"
 #include "switch/fast_forward.h"
+#include "switch/ip_header.h"
+#include "switch/outer_checksum.h"
 #include "switch/tables.h"
 
 namespace podwire {
 namespace {
 
 constexpr uint16_t kEthernet = sizeof(rte_ether_hdr);
-constexpr uint16_t kOuterL4 = kEthernet + sizeof(rte_ipv4_hdr);
 
-rte_ipv4_hdr* IpOf(const Packet& p) { return rte_pktmbuf_mtod_offset(p.mbuf, rte_ipv4_hdr*, p.l3_offset); }
-
-/// IPv4 and TCP headers of a super-packet, bytes.
-uint16_t SegmentHeaders(const Packet& p) {
+/// IP and TCP headers of a super-packet, bytes.
+uint16_t SegmentHeaders(const PacketBase& p) {
   const auto* tcp = rte_pktmbuf_mtod_offset(p.mbuf, const rte_tcp_hdr*, p.l4_offset);
   return static_cast<uint16_t>(p.l4_offset - p.l3_offset + (tcp->data_off >> 4) * 4);
 }
 
-uint16_t SegmentCount(const Packet& p, const Offload& offload) {
+uint16_t SegmentCount(const PacketBase& p, const Offload& offload) {
   if (offload.gso_size == 0) return 1;
   const int payload = p.l3_len - SegmentHeaders(p);
   return static_cast<uint16_t>((payload + offload.gso_size - 1) / offload.gso_size);
 }
 
 /// What ports need to know of an encapsulated packet whose checksum or segmentation is still to be done.
-void DescribeTunnel(Packet& p, uint16_t header_len, bool vxlan) {
+template <class Key>
+void DescribeTunnel(const BasicPacket<Key>& p, const NextHop& hop) {
   rte_mbuf& m = *p.mbuf;
   m.outer_l2_len = kEthernet;
-  m.outer_l3_len = sizeof(rte_ipv4_hdr);
-  m.l2_len = header_len - kOuterL4;
+  m.outer_l3_len = hop.remote.is_v6() ? sizeof(rte_ipv6_hdr) : sizeof(rte_ipv4_hdr);
+  m.l2_len = hop.header_len - kEthernet - m.outer_l3_len;
   m.l3_len = p.l4_offset - p.l3_offset;
   m.l4_len = p.key.proto == IPPROTO_TCP ? SegmentHeaders(p) - m.l3_len : sizeof(rte_udp_hdr);
-  m.ol_flags |= vxlan ? RTE_MBUF_F_TX_TUNNEL_VXLAN : RTE_MBUF_F_TX_TUNNEL_UDP;
+  m.ol_flags |= hop.kind == NextHop::Kind::kVxlan ? RTE_MBUF_F_TX_TUNNEL_VXLAN : RTE_MBUF_F_TX_TUNNEL_UDP;
 }
 
 }  // namespace
 
-bool DecrementTtl(Packet& packet) noexcept {
+template <class Key>
+bool DecrementTtl(BasicPacket<Key>& packet) noexcept {
   if (packet.ttl <= 1) return false;
   --packet.ttl;
-  DecrementTtl(*IpOf(packet));
+  DecrementTtl(HeaderOf(packet));
   return true;
 }
 
-DropReason StripHeaders(Packet& packet) noexcept {
+template <class Key>
+DropReason StripHeaders(BasicPacket<Key>& packet) noexcept {
   rte_mbuf& m = *packet.mbuf;
   if (packet.tunnelled) {
     uint8_t tos = packet.tos;
     if (EcnDecap(packet.outer_tos, packet.tos, tos) == EcnResult::kDrop) return DropReason::kEcnCongested;
-    if (tos != packet.tos) {
-      rte_ipv4_hdr* ip = IpOf(packet);
-      ip->hdr_checksum =
-          UpdateChecksum(ip->hdr_checksum, rte_cpu_to_be_16(packet.tos), rte_cpu_to_be_16(tos));
-      ip->type_of_service = packet.tos = tos;
-    }
+    if (tos != packet.tos) SetTos(packet, tos);
     packet.tunnelled = false;
   }
   const uint16_t len = packet.l3_offset;
@@ -83,13 +78,13 @@ DropReason StripHeaders(Packet& packet) noexcept {
   return DropReason::kNone;
 }
 
-bool ExceedsMtu(const Packet& packet, uint16_t mtu) noexcept {
+bool ExceedsMtu(const PacketBase& packet, uint16_t mtu) noexcept {
   const Offload& offload = OffloadOf(*packet.mbuf);
   if (offload.gso_size == 0) return packet.l3_len > mtu;
   return uint32_t{offload.gso_size} + SegmentHeaders(packet) > mtu;
 }
 
-bool ShrinkSegments(Packet& packet, uint16_t mtu) noexcept {
+bool ShrinkSegments(PacketBase& packet, uint16_t mtu) noexcept {
   Offload& offload = OffloadOf(*packet.mbuf);
   if (offload.gso_size == 0 || packet.dont_fragment) return false;
   const uint16_t headers = SegmentHeaders(packet);
@@ -136,7 +131,8 @@ Packet FragmentPacket(const Packet& packet, rte_mbuf* fragment) noexcept {
   return p;
 }
 
-DropReason PrependHeader(Packet& packet, const Adjacency& adjacency, const MacAddr& neighbor_mac,
+template <class Key>
+DropReason PrependHeader(BasicPacket<Key>& packet, const Adjacency& adjacency, const MacAddr& neighbor_mac,
                          uint16_t& ip_id) noexcept {
   const NextHop& hop = adjacency.hop;
   rte_mbuf& m = *packet.mbuf;
@@ -145,6 +141,7 @@ DropReason PrependHeader(Packet& packet, const Adjacency& adjacency, const MacAd
   if (at == nullptr) return DropReason::kNoHeadroom;
   std::memcpy(at, hop.header.data(), len);
   if (!adjacency.to_endpoint) std::memcpy(at, neighbor_mac.bytes.data(), neighbor_mac.bytes.size());
+  PutEtherType(packet, at + len);
   packet.l3_offset = len;
   packet.l4_offset = static_cast<uint16_t>(packet.l4_offset + len);
   Offload& offload = OffloadOf(m);
@@ -153,13 +150,25 @@ DropReason PrependHeader(Packet& packet, const Adjacency& adjacency, const MacAd
   if (hop.kind == NextHop::Kind::kDirect) return DropReason::kNone;
 
   const auto outer_len = static_cast<uint16_t>(packet.l3_len + len - kEthernet);
-  auto* udp = reinterpret_cast<rte_udp_hdr*>(at + kOuterL4);
-  udp->src_port = rte_cpu_to_be_16(UdpSourcePort(SymmetricHash(packet.key, 0)));
-  udp->dgram_len = rte_cpu_to_be_16(static_cast<uint16_t>(outer_len - sizeof(rte_ipv4_hdr)));
-  FinishOuterIpv4(at + kEthernet, outer_len, ip_id, EcnEncap(packet.tos));
-  ip_id = static_cast<uint16_t>(ip_id + SegmentCount(packet, offload));
-  if (work) DescribeTunnel(packet, len, hop.kind == NextHop::Kind::kVxlan);
+  const rte_be16_t src_port_be = rte_cpu_to_be_16(UdpSourcePort(SymmetricHash(packet.key, 0)));
+  if (hop.remote.is_v6()) {
+    // Of a super-packet each frame will have another one: none for now.
+    const bool whole = offload.gso_size == 0;
+    FinishTunnelOverIpv6(at + kEthernet, outer_len, src_port_be, EcnEncap(packet.tos));
+    if (whole) PutTunnelChecksum(at + kEthernet, SumOfPacket(packet, at + len));
+  } else {
+    FinishTunnelOverIpv4(at + kEthernet, outer_len, src_port_be, ip_id, EcnEncap(packet.tos));
+    ip_id = static_cast<uint16_t>(ip_id + SegmentCount(packet, offload));
+  }
+  if (work) DescribeTunnel(packet, hop);
   return DropReason::kNone;
 }
+
+template bool DecrementTtl(Packet&) noexcept;
+template bool DecrementTtl(Packet6&) noexcept;
+template DropReason StripHeaders(Packet&) noexcept;
+template DropReason StripHeaders(Packet6&) noexcept;
+template DropReason PrependHeader(Packet&, const Adjacency&, const MacAddr&, uint16_t&) noexcept;
+template DropReason PrependHeader(Packet6&, const Adjacency&, const MacAddr&, uint16_t&) noexcept;
 
 }  // namespace podwire

@@ -21,7 +21,8 @@ constexpr uint32_t kBalancePeriod = 10;   // sweeps
 constexpr uint32_t kNeighborPeriod = 50;  // sweeps
 constexpr uint32_t kFlowsPerStep = 256;   // copied by a worker between two bursts
 
-TupleRecord RecordOf(const FlowKey4& k) {
+template <class Key>
+TupleRecord RecordOf(const Key& k) {
   return {.src = k.src,
           .dst = k.dst,
           .src_port = rte_be_to_cpu_16(k.src_port_be),
@@ -59,7 +60,8 @@ std::vector<WorkerReport::Queue> QueuesOf(const PollPlan& plan, uint16_t worker)
   return queues;
 }
 
-FlowRecord RecordOf(const FlowEntry<FlowKey4>& e, const WorkerContext& w) {
+template <class Key>
+FlowRecord RecordOf(const FlowEntry<Key>& e, const WorkerContext& w) {
   FlowRecord r{.worker = w.index,
                .tuple = RecordOf(e.key),
                .in_port = e.key.in_port,
@@ -93,10 +95,10 @@ class Switch::Impl {
         return Error(absl::StatusCode::kResourceExhausted, "more than {} neighbours",
                      NeighborTable::kCapacity);
     }
-    ASSIGN_OR_RETURN(shared.connections, ConnTable<FlowKey4>::Create({.capacity = o.max_connections,
-                                                                      .max_endpoints = kMaxEndpoints,
-                                                                      .embryonic = o.max_embryonic},
-                                                                     shared.qsbr.get()));
+    const ConnTableOptions table{
+        .capacity = o.max_connections, .max_endpoints = kMaxEndpoints, .embryonic = o.max_embryonic};
+    ASSIGN_OR_RETURN(shared.connections, ConnTable<FlowKey4>::Create(table, shared.qsbr.get()));
+    ASSIGN_OR_RETURN(shared.connections6, ConnTable<FlowKey6>::Create(table, shared.qsbr.get()));
     current = std::make_shared<const Tables>(EmptyTables());
     workers.Publish(*current);
     for (const SwitchOptions::WorkerOptions& w : o.workers) {
@@ -130,7 +132,8 @@ class Switch::Impl {
     while (!stop_changed.wait_for(lock, kSweepPeriod, [this] { return stopping; })) {
       lock.unlock();
       const uint32_t now = shared.NowMs();
-      shared.connections->Sweep(now, shared.timeouts, shared.connections->capacity() / 20 + 1024);
+      shared.ForEachFamily(
+          [&](auto& table) { table.Sweep(now, shared.timeouts, table.capacity() / 20 + 1024); });
       if (++rounds % kNeighborPeriod == 0) shared.neighbors.Sweep(now);
       if (rounds % kBalancePeriod == 0) workers.Balance();
       lock.lock();
@@ -185,8 +188,9 @@ std::shared_ptr<const Tables> Switch::tables() const {
 }
 
 void Switch::ForgetEndpoint(EndpointId id) {
-  impl_->shared.connections->RemoveIf(
-      [id](const auto& c) { return c.src_endpoint == id || c.dst_endpoint == id; });
+  impl_->shared.ForEachFamily([id](auto& table) {
+    table.RemoveIf([id](const auto& c) { return c.src_endpoint == id || c.dst_endpoint == id; });
+  });
   impl_->workers.ClearEndpoint(id);
 }
 
@@ -219,48 +223,81 @@ std::vector<NeighborRecord> Switch::ReadNeighbors() const {
   return records;
 }
 
+namespace {
+
+/// False: fn has had enough.
+template <class Key>
+bool ForEachFlowOf(Worker& worker, const std::function<bool(const FlowRecord&)>& fn) {
+  uint32_t cursor = 0;
+  bool more = true;
+  while (more) {
+    std::vector<FlowRecord> step;
+    step.reserve(kFlowsPerStep);  // the worker must not allocate
+    const bool called = worker.Call([&](WorkerContext& w) {
+      more = w.FlowsOf<Key>().ForEachChunk(cursor, kFlowsPerStep,
+                                           [&](const auto& e) { step.push_back(RecordOf(e, w)); });
+    });
+    if (!called) break;  // removed meanwhile
+    for (const FlowRecord& r : step) {
+      if (!fn(r)) return false;
+    }
+  }
+  return true;
+}
+
+}  // namespace
+
 void Switch::ForEachFlow(const std::function<bool(const FlowRecord&)>& fn) {
   for (const auto& worker : impl_->workers.Running()) {
-    uint32_t cursor = 0;
-    bool more = true;
-    while (more) {
-      std::vector<FlowRecord> step;
-      step.reserve(kFlowsPerStep);  // the worker must not allocate
-      const bool called = worker->Call([&](WorkerContext& w) {
-        more = w.flows.ForEachChunk(cursor, kFlowsPerStep,
-                                    [&](const auto& e) { step.push_back(RecordOf(e, w)); });
-      });
-      if (!called) break;  // removed meanwhile
-      for (const FlowRecord& r : step) {
-        if (!fn(r)) return;
-      }
-    }
+    if (!ForEachFlowOf<FlowKey4>(*worker, fn) || !ForEachFlowOf<FlowKey6>(*worker, fn)) return;
   }
 }
 
 void Switch::ForEachConnection(const std::function<bool(const ConnectionRecord&)>& fn) {
   const uint32_t now = impl_->shared.NowMs();
-  impl_->shared.connections->ForEach([&](const auto& c) {
-    const uint32_t idle = now - c.last_seen_ms;
-    const uint32_t limit = IdleLimitMs(impl_->shared.timeouts, c.key.proto, c.state, c.embryonic);
-    return fn({.tuple = RecordOf(c.key),
-               .state = std::string(Name(c.state)),
-               .idle_ms = idle,
-               .expires_ms = limit > idle ? limit - idle : 0,
-               .allowed = c.denied == DropReason::kNone,
-               .src_endpoint = c.src_endpoint,
-               .dst_endpoint = c.dst_endpoint,
-               .egress_rule = c.egress_rule,
-               .ingress_rule = c.ingress_rule,
-               .src_version = c.src_version,
-               .dst_version = c.dst_version});
+  bool go_on = true;
+  impl_->shared.ForEachFamily([&](auto& table) {
+    if (!go_on) return;
+    table.ForEach([&](const auto& c) {
+      const uint32_t idle = now - c.last_seen_ms;
+      const uint32_t limit = IdleLimitMs(impl_->shared.timeouts, c.key.proto, c.state, c.embryonic);
+      go_on = fn({.tuple = RecordOf(c.key),
+                  .state = std::string(Name(c.state)),
+                  .idle_ms = idle,
+                  .expires_ms = limit > idle ? limit - idle : 0,
+                  .allowed = c.denied == DropReason::kNone,
+                  .src_endpoint = c.src_endpoint,
+                  .dst_endpoint = c.dst_endpoint,
+                  .egress_rule = c.egress_rule,
+                  .ingress_rule = c.ingress_rule,
+                  .src_version = c.src_version,
+                  .dst_version = c.dst_version});
+      return go_on;
+    });
   });
 }
 
-uint64_t Switch::connections() const { return impl_->shared.connections->size(); }
+namespace {
+
+template <class Fn>
+uint64_t SumOfFamilies(const WorkerShared& shared, Fn&& fn) {
+  uint64_t sum = 0;
+  shared.ForEachFamily([&](const auto& table) { sum += fn(table); });
+  return sum;
+}
+
+}  // namespace
+
+uint64_t Switch::connections() const {
+  return SumOfFamilies(impl_->shared, [](const auto& t) { return t.size(); });
+}
 uint64_t Switch::connection_capacity() const { return impl_->shared.connections->capacity(); }
-uint64_t Switch::embryonic_connections() const { return impl_->shared.connections->embryonic(); }
+uint64_t Switch::embryonic_connections() const {
+  return SumOfFamilies(impl_->shared, [](const auto& t) { return t.embryonic(); });
+}
 uint64_t Switch::embryonic_budget() const { return impl_->shared.connections->embryonic_budget(); }
-uint64_t Switch::connections_evicted() const { return impl_->shared.connections->evicted(); }
+uint64_t Switch::connections_evicted() const {
+  return SumOfFamilies(impl_->shared, [](const auto& t) { return t.evicted(); });
+}
 
 }  // namespace podwire

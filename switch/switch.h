@@ -28,7 +28,7 @@ struct SwitchOptions {
   };
   std::vector<WorkerOptions> workers;  ///< there from the start; at least one
   uint16_t max_workers = 0;            ///< at once; 0: as many as there are from the start
-  uint32_t max_connections = 262144;   ///< tracked at once; memory is taken at start
+  uint32_t max_connections = 262144;   ///< tracked at once, of each family; memory is reserved at start
   uint32_t max_embryonic = 0;          ///< unanswered ones among them; 0: a quarter
   uint32_t max_flows_per_worker = 0;   ///< 0: two a connection
   Timeouts timeouts;
@@ -108,6 +108,7 @@ class Switch {
   void ForEachFlow(const std::function<bool(const FlowRecord&)>& fn);
   /// The same for the tracked connections.
   void ForEachConnection(const std::function<bool(const ConnectionRecord&)>& fn);
+  /// Of both families together; capacity and budget are each one's.
   uint64_t connections() const;
   uint64_t connection_capacity() const;
   /// Connections that nobody has answered yet, and how many there may be.
@@ -116,7 +117,8 @@ class Switch {
   /// Connections that were forgotten before their time to make room for others, since the start.
   uint64_t connections_evicted() const;
   /// Bytes a connection takes: entry, both directions' flow entries, translation room included.
-  static constexpr uint32_t kConnectionBytes = 256;
+  static constexpr uint32_t kConnectionBytes = 256;   ///< IPv4
+  static constexpr uint32_t kConnectionBytes6 = 448;  ///< IPv6
 
  private:
   class Impl;

@@ -1,5 +1,6 @@
 #include "switch/track.h"
 
+#include <netinet/icmp6.h>
 #include <netinet/in.h>
 #include <netinet/ip_icmp.h>
 #include <rte_byteorder.h>
@@ -9,19 +10,20 @@
 namespace podwire {
 namespace {
 
-using Conn = Connection<FlowKey4>;
-
 /// May the first packet seen of a flow make a connection? ICMP replies answer something, errors have their
 /// own way, and a later fragment's first has not been here.
-bool MayOpen(const Packet& p) noexcept {
+template <class Key>
+bool MayOpen(const BasicPacket<Key>& p) noexcept {
   if (p.kind == PacketKind::kLaterFragment) return false;
-  if (p.key.proto != IPPROTO_ICMP) return true;
+  if (p.key.proto != Key::kIcmp) return true;
+  if constexpr (Key::kIcmp == IPPROTO_ICMPV6) return p.icmp_type == ICMP6_ECHO_REQUEST;
   return p.icmp_type == ICMP_ECHO || p.icmp_type == ICMP_TIMESTAMP || p.icmp_type == ICMP_INFO_REQUEST ||
          p.icmp_type == ICMP_ADDRESS;
 }
 
 /// The state after a packet; kNone: not allowed in this state.
-ConnState NextState(ConnState state, const Packet& p, bool reply) noexcept {
+template <class Key>
+ConnState NextState(ConnState state, const BasicPacket<Key>& p, bool reply) noexcept {
   if (p.key.proto == IPPROTO_TCP) {
     return p.kind == PacketKind::kLaterFragment ? state : NextTcpState(state, p.tcp_flags, reply);
   }
@@ -29,19 +31,22 @@ ConnState NextState(ConnState state, const Packet& p, bool reply) noexcept {
 }
 
 /// A SYN against the direction of a connection that is over begins another.
-bool BeginsAnother(const Packet& p, ConnState state) noexcept {
+template <class Key>
+bool BeginsAnother(const BasicPacket<Key>& p, ConnState state) noexcept {
   constexpr uint8_t kSyn = 0x02, kAck = 0x10;
   const bool over = state == ConnState::kClose || state == ConnState::kTimeWait;
   return over && p.key.proto == IPPROTO_TCP && (p.tcp_flags & (kSyn | kAck)) == kSyn;
 }
 
 /// Established TCP needs to see flags only, others nothing but the time.
-bool IsUnsettled(const Packet& p, ConnState state) noexcept {
+template <class Key>
+bool IsUnsettled(const BasicPacket<Key>& p, ConnState state) noexcept {
   return p.key.proto == IPPROTO_TCP && state != ConnState::kEstablished;
 }
 
 /// The headers that the connection's first packet had, as far as policy looks at them.
-Headers OriginalHeaders(const Conn& c) noexcept {
+template <class Key>
+Headers OriginalHeaders(const Connection<Key>& c) noexcept {
   return {.src = c.key.src,
           .dst = c.key.dst,
           .proto = c.key.proto,
@@ -51,7 +56,8 @@ Headers OriginalHeaders(const Conn& c) noexcept {
 
 /// The endpoints are the entry's for life and set before others see it. Versions are stored last: who reads a
 /// version reads its verdict too.
-void StorePolicy(Conn& c, const PolicyDecision& d) noexcept {
+template <class Key>
+void StorePolicy(Connection<Key>& c, const PolicyDecision& d) noexcept {
   c.egress_rule = d.egress.rule;
   c.ingress_rule = d.ingress.rule;
   c.denied.store(d.reason, std::memory_order_relaxed);
@@ -69,7 +75,8 @@ bool IsCurrent(const Endpoint* e, const std::atomic<uint32_t>& version) noexcept
 
 /// Whether the connection was decided by the policies in force, for the pods that now have its addresses.
 /// `ends`: of the original direction.
-Currency CurrencyOf(const Conn& c, const Ends& ends) noexcept {
+template <class Key>
+Currency CurrencyOf(const Connection<Key>& c, const Ends& ends) noexcept {
   const Endpoint* src = ends.src;
   const Endpoint* dst = ends.dst;
   if ((src == nullptr ? kNoEndpoint : src->id) != c.src_endpoint) return Currency::kOtherOwner;
@@ -79,8 +86,9 @@ Currency CurrencyOf(const Conn& c, const Ends& ends) noexcept {
 }
 
 /// Re-decides the policy of a connection that was decided under older tables.
+template <class Key>
 void Redecide(WorkerContext& w, uint32_t index, uint32_t serial, const Ends& ends) noexcept {
-  w.shared.connections->UpdateLocked(index, serial, [&](Conn& c) {
+  w.shared.ConnectionsOf<Key>().UpdateLocked(index, serial, [&](Connection<Key>& c) {
     if (CurrencyOf(c, ends) != Currency::kOutdated) return;  // another worker was faster
     const bool was_allowed = c.denied.load(std::memory_order_relaxed) == DropReason::kNone;
     const PolicyDecision d = DecidePolicy(*w.tables, OriginalHeaders(c), ends);
@@ -91,13 +99,14 @@ void Redecide(WorkerContext& w, uint32_t index, uint32_t serial, const Ends& end
 
 /// A packet of a connection in `fate`, between `ends`: re-decides it if need be, tells it. False: take the
 /// packet as a new one's first.
-bool Existing(WorkerContext& w, const Packet& p, const Ends& ends, Fate& fate) noexcept {
-  const Conn& c = w.shared.connections->At(fate.connection);
+template <class Key>
+bool Existing(WorkerContext& w, const BasicPacket<Key>& p, const Ends& ends, Fate& fate) noexcept {
+  const Connection<Key>& c = w.shared.ConnectionsOf<Key>().At(fate.connection);
   const Ends original = fate.reply ? ends.Reversed() : ends;
   const Currency currency = CurrencyOf(c, original);
   if (currency == Currency::kOtherOwner)
     return false;  // an address changed hands: nobody inherits a connection
-  if (currency == Currency::kOutdated) Redecide(w, fate.connection, fate.serial, original);
+  if (currency == Currency::kOutdated) Redecide<Key>(w, fate.connection, fate.serial, original);
   fate.reason = c.denied.load(std::memory_order_relaxed);
   fate.cacheable = true;
   if (fate.reason != DropReason::kNone) return true;
@@ -112,16 +121,21 @@ bool Existing(WorkerContext& w, const Packet& p, const Ends& ends, Fate& fate) n
 
 /// The flow table fills up with flows of one packet, it seems: what comes again can still be entered then,
 /// and what came once puts nobody out.
-bool IsCrowded(const FlowTable<FlowKey4>& flows) noexcept { return flows.size() > flows.capacity() / 4 * 3; }
+template <class Key>
+bool IsCrowded(const FlowTable<Key>& flows) noexcept {
+  return flows.size() > flows.capacity() / 4 * 3;
+}
 
 /// Whether the first packet of a connection that may not be is worth an entry. A flow that goes on gets one
 /// soon.
+template <class Key>
 bool IsWorthCaching(WorkerContext& w) noexcept {
   constexpr uint32_t kOneIn = 8;
-  return !IsCrowded(w.flows) || ++w.denied_when_crowded % kOneIn == 0;
+  return !IsCrowded(w.FlowsOf<Key>()) || ++w.denied_when_crowded % kOneIn == 0;
 }
 
-void Open(WorkerContext& w, const Packet& p, const Headers& h, const Ends& ends, uint32_t hash,
+template <class Key>
+void Open(WorkerContext& w, const BasicPacket<Key>& p, const Headers& h, const Ends& ends, uint32_t hash,
           Fate& fate) noexcept {
   if (!MayOpen(p)) {
     fate.reason =
@@ -136,10 +150,10 @@ void Open(WorkerContext& w, const Packet& p, const Headers& h, const Ends& ends,
   const PolicyDecision d = DecidePolicy(*w.tables, h, ends);
   if (!d.allowed) {
     fate.reason = d.reason;
-    fate.cacheable = IsWorthCaching(w);
+    fate.cacheable = IsWorthCaching<Key>(w);
     return;
   }
-  const auto inserted = w.shared.connections->Insert(p.key, hash, w.now_ms, [&](Conn& c) {
+  const auto inserted = w.shared.ConnectionsOf<Key>().Insert(p.key, hash, w.now_ms, [&](Connection<Key>& c) {
     c.state.store(state, std::memory_order_relaxed);
     c.src_endpoint = d.src_endpoint;
     c.dst_endpoint = d.dst_endpoint;
@@ -157,19 +171,21 @@ void Open(WorkerContext& w, const Packet& p, const Headers& h, const Ends& ends,
   }
   w.counters.Add(Counter::kConnectionsCreated);
   fate.unsettled = IsUnsettled(p, state);
-  fate.cacheable = !IsCrowded(w.flows);
+  fate.cacheable = !IsCrowded(w.FlowsOf<Key>());
 }
 
 /// Joins the packet with its connection, made if it may be.
-void Track(WorkerContext& w, const Packet& p, const Headers& h, const Ends& ends, Fate& fate) noexcept {
+template <class Key>
+void Track(WorkerContext& w, const BasicPacket<Key>& p, const Headers& h, const Ends& ends,
+           Fate& fate) noexcept {
   const uint32_t hash = SymmetricHash(p.key, w.shared.hash_seed);
-  const auto found = w.shared.connections->Find(p.key, hash);
+  const auto found = w.shared.ConnectionsOf<Key>().Find(p.key, hash);
   if (found.index != 0) {
     fate.connection = found.index;
     fate.serial = found.serial;
     fate.reply = found.reply;
     if (Existing(w, p, ends, fate)) return;
-    w.shared.connections->Remove(found.index, found.serial);
+    w.shared.ConnectionsOf<Key>().Remove(found.index, found.serial);
     fate = {};
   }
   Open(w, p, h, ends, hash, fate);
@@ -177,7 +193,8 @@ void Track(WorkerContext& w, const Packet& p, const Headers& h, const Ends& ends
 
 }  // namespace
 
-Fate DecideFate(WorkerContext& w, const Packet& p) noexcept {
+template <class Key>
+Fate DecideFate(WorkerContext& w, const BasicPacket<Key>& p) noexcept {
   const Tables& t = *w.tables;
   const Headers h = HeadersOf(p);
   const Ends ends = EndsOf(t, h);
@@ -201,38 +218,51 @@ Fate DecideFate(WorkerContext& w, const Packet& p) noexcept {
   return fate;
 }
 
-Touch TouchConnection(WorkerContext& w, const Packet& p, uint32_t connection, uint32_t serial,
+template <class Key>
+Touch TouchConnection(WorkerContext& w, const BasicPacket<Key>& p, uint32_t connection, uint32_t serial,
                       bool reply) noexcept {
-  Conn& c = w.shared.connections->At(connection);
+  Connection<Key>& c = w.shared.ConnectionsOf<Key>().At(connection);
   if (c.serial.load(std::memory_order_acquire) != serial) return Touch::kGone;
   const ConnState state = c.state.load(std::memory_order_relaxed);
   const ConnState next = NextState(state, p, reply);
   if (next == ConnState::kNone) {
     if (!BeginsAnother(p, state)) return Touch::kInvalid;
-    w.shared.connections->Remove(connection, serial);
+    w.shared.ConnectionsOf<Key>().Remove(connection, serial);
     return Touch::kGone;
   }
   if (next != state) c.state.store(next, std::memory_order_relaxed);
-  if (IsAnswered(state, next, reply)) w.shared.connections->Confirm(connection);
+  if (IsAnswered(state, next, reply)) w.shared.ConnectionsOf<Key>().Confirm(connection);
   if (c.last_seen_ms.load(std::memory_order_relaxed) != w.now_ms)
     c.last_seen_ms.store(w.now_ms, std::memory_order_relaxed);
   return IsUnsettled(p, next) ? Touch::kUnsettled : Touch::kSettled;
 }
 
-bool IsStillDenied(const WorkerContext& w, const Packet& p, uint32_t connection, uint32_t serial) noexcept {
-  const auto found = w.shared.connections->Find(p.key, SymmetricHash(p.key, w.shared.hash_seed));
+template <class Key>
+bool IsStillDenied(const WorkerContext& w, const BasicPacket<Key>& p, uint32_t connection,
+                   uint32_t serial) noexcept {
+  const auto found = w.shared.ConnectionsOf<Key>().Find(p.key, SymmetricHash(p.key, w.shared.hash_seed));
   return found.index == connection && (connection == 0 || found.serial == serial);
 }
 
-bool IsRelated(WorkerContext& w, const Packet& p) noexcept {
-  const auto found = w.shared.connections->Find(p.key, SymmetricHash(p.key, w.shared.hash_seed));
+template <class Key>
+bool IsRelated(WorkerContext& w, const BasicPacket<Key>& p) noexcept {
+  const auto found = w.shared.ConnectionsOf<Key>().Find(p.key, SymmetricHash(p.key, w.shared.hash_seed));
   if (found.index == 0) return false;
-  const Conn& c = w.shared.connections->At(found.index);
+  const Connection<Key>& c = w.shared.ConnectionsOf<Key>().At(found.index);
   const Ends ends = EndsOf(*w.tables, OriginalHeaders(c));
   const Currency currency = CurrencyOf(c, ends);
   if (currency == Currency::kOtherOwner) return false;
-  if (currency == Currency::kOutdated) Redecide(w, found.index, found.serial, ends);
+  if (currency == Currency::kOutdated) Redecide<Key>(w, found.index, found.serial, ends);
   return c.denied.load(std::memory_order_relaxed) == DropReason::kNone;
 }
+
+#define PODWIRE_INSTANTIATE(P)                                                                 \
+  template Fate DecideFate(WorkerContext&, const P&) noexcept;                                 \
+  template Touch TouchConnection(WorkerContext&, const P&, uint32_t, uint32_t, bool) noexcept; \
+  template bool IsStillDenied(const WorkerContext&, const P&, uint32_t, uint32_t) noexcept;    \
+  template bool IsRelated(WorkerContext&, const P&) noexcept;
+PODWIRE_INSTANTIATE(Packet)
+PODWIRE_INSTANTIATE(Packet6)
+#undef PODWIRE_INSTANTIATE
 
 }  // namespace podwire

@@ -23,7 +23,8 @@ struct Fate {
 
 /// Decides a packet's fate, creating or re-deciding its connection. The slow path: hash look-ups and short
 /// locks, no allocation.
-Fate DecideFate(WorkerContext& w, const Packet& p) noexcept;
+template <class Key>
+Fate DecideFate(WorkerContext& w, const BasicPacket<Key>& p) noexcept;
 
 enum class Touch : uint8_t {
   kSettled,    ///< only time need be told of more packets
@@ -33,14 +34,18 @@ enum class Touch : uint8_t {
 };
 
 /// Tells the connection that a packet of it passed: time and state.
-Touch TouchConnection(WorkerContext& w, const Packet& p, uint32_t connection, uint32_t serial,
+template <class Key>
+Touch TouchConnection(WorkerContext& w, const BasicPacket<Key>& p, uint32_t connection, uint32_t serial,
                       bool reply) noexcept;
 
 /// Whether a cached denial holds: it was of this connection, 0 for none, and the other side may have opened
 /// one since, which the packet now belongs to.
-bool IsStillDenied(const WorkerContext& w, const Packet& p, uint32_t connection, uint32_t serial) noexcept;
+template <class Key>
+bool IsStillDenied(const WorkerContext& w, const BasicPacket<Key>& p, uint32_t connection,
+                   uint32_t serial) noexcept;
 
 /// The connection that an ICMP error's quoted packet belongs to lives and is allowed.
-bool IsRelated(WorkerContext& w, const Packet& p) noexcept;
+template <class Key>
+bool IsRelated(WorkerContext& w, const BasicPacket<Key>& p) noexcept;
 
 }  // namespace podwire

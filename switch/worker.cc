@@ -162,7 +162,8 @@ uint16_t Worker::OneLoop(uint64_t now_tsc) noexcept {
   w.tx.Flush(*w.tables, w.counters);
   if (sampled) latency_.Record(rte_rdtsc() - received_tsc, n);
   w.flows.AgeInPace(w.now_ms);
-  flow_count_.store(w.flows.size(), std::memory_order_relaxed);
+  w.flows6.AgeInPace(w.now_ms);
+  flow_count_.store(w.flows.size() + w.flows6.size(), std::memory_order_relaxed);
   mailbox_.Poll(w);
   waiting_.store(w.pending.size(), std::memory_order_release);
   return n;

@@ -1,8 +1,10 @@
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <type_traits>
 
 #include <rte_cycles.h>
 
@@ -29,17 +31,34 @@ namespace podwire {
 struct WorkerShared {
   explicit WorkerShared(uint16_t max_workers) : workers(max_workers), qsbr(max_workers) {}
 
-  const uint16_t workers;                      ///< at most; indices are below
-  Qsbr qsbr;                                   ///< thread numbers are worker indices
-  std::atomic<const Tables*> tables{nullptr};  ///< written by WorkerSet
-  std::atomic<const PollPlan*> plan{nullptr};  ///< written by WorkerSet
-  std::unique_ptr<ConnTable<FlowKey4>> connections;
+  const uint16_t workers;                             ///< at most; indices are below
+  Qsbr qsbr;                                          ///< thread numbers are worker indices
+  std::atomic<const Tables*> tables{nullptr};         ///< written by WorkerSet
+  std::atomic<const PollPlan*> plan{nullptr};         ///< written by WorkerSet
+  std::unique_ptr<ConnTable<FlowKey4>> connections;   ///< of IPv4
+  std::unique_ptr<ConnTable<FlowKey6>> connections6;  ///< of IPv6
   NeighborTable neighbors;
   Timeouts timeouts;
   MbufPools* pools = nullptr;
   uint64_t hash_seed = 0;
   uint64_t start_tsc = rte_get_tsc_cycles();
   uint64_t tsc_per_ms = rte_get_tsc_hz() / 1000;
+
+  template <class Key>
+  ConnTable<Key>& ConnectionsOf() const noexcept {
+    if constexpr (std::is_same_v<Key, FlowKey4>) {
+      return *connections;
+    } else {
+      return *connections6;
+    }
+  }
+
+  /// fn(ConnTable&) for both.
+  template <class Fn>
+  void ForEachFamily(Fn&& fn) const {
+    fn(*connections);
+    fn(*connections6);
+  }
 
   /// Milliseconds since the start.
   uint64_t MsAt(uint64_t tsc) const noexcept { return (tsc - start_tsc) / tsc_per_ms; }
@@ -53,7 +72,9 @@ struct alignas(64) WorkerContext {
       : shared(all),
         index(worker),
         flows(max_flows, all.hash_seed),
+        flows6(max_flows, all.hash_seed),
         fragments(all.hash_seed),
+        fragments6(all.hash_seed),
         misses(all.tsc_per_ms),
         tx(worker),
         poller(worker) {}
@@ -65,14 +86,34 @@ struct alignas(64) WorkerContext {
   uint32_t denied_when_crowded = 0;  ///< first packets, while the flow table was nearly full
   uint16_t outer_ip_id = 0;
   WorkerCounters counters;
-  FlowTable<FlowKey4> flows;
+  FlowTable<FlowKey4> flows;   ///< of IPv4
+  FlowTable<FlowKey6> flows6;  ///< of IPv6
   AdjacencyCache adjacencies;
   FragmentTable fragments;
+  FragmentTable6 fragments6;
   MissLimiter misses;
   PendingQueue pending;
   IcmpLimiter icmp_limiter;
   TxBuffers tx;
   Poller poller;
+  std::array<Packet6, kMaxBurst> packets6;  ///< a burst's
+
+  template <class Key>
+  FlowTable<Key>& FlowsOf() noexcept {
+    if constexpr (std::is_same_v<Key, FlowKey4>) {
+      return flows;
+    } else {
+      return flows6;
+    }
+  }
+  template <class Key>
+  BasicFragmentTable<typename Key::Address>& FragmentsOf() noexcept {
+    if constexpr (std::is_same_v<Key, FlowKey4>) {
+      return fragments;
+    } else {
+      return fragments6;
+    }
+  }
 };
 
 }  // namespace podwire

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <set>
 #include <thread>
+#include <variant>
 
 #include "net/status.h"
 #include "switch/output.h"
@@ -13,24 +14,27 @@ namespace {
 
 constexpr auto kDrainStep = std::chrono::milliseconds(2);
 
-struct KnownFragment {
-  FragmentKey<Ipv4> key;
-  FragmentPorts ports;
-  uint32_t learned_ms;
-};
-
 /// Later fragments are known by what the first one carried.
+template <class Key>
 void HandOverFragments(Worker& giver, Worker& taker, const std::set<PortId>& ports) {
+  using Address = typename Key::Address;
+  struct KnownFragment {
+    FragmentKey<Address> key;
+    FragmentPorts ports;
+    uint32_t learned_ms;
+  };
   std::vector<KnownFragment> known;
   known.reserve(size_t{FragmentTable::kSets} * FragmentTable::kWays);  // the worker must not allocate
   giver.Call([&](WorkerContext& w) {
-    w.fragments.ForEach(w.now_ms, [&](const auto& key, FragmentPorts fragment_ports, uint32_t learned_ms) {
-      if (ports.contains(key.in_port)) known.push_back({key, fragment_ports, learned_ms});
-    });
+    w.FragmentsOf<Key>().ForEach(w.now_ms,
+                                 [&](const auto& key, FragmentPorts fragment_ports, uint32_t learned_ms) {
+                                   if (ports.contains(key.in_port))
+                                     known.push_back({key, fragment_ports, learned_ms});
+                                 });
   });
   if (known.empty()) return;
   taker.Call([&](WorkerContext& w) {
-    for (const KnownFragment& k : known) w.fragments.Learn(k.key, k.ports, k.learned_ms);
+    for (const KnownFragment& k : known) w.FragmentsOf<Key>().Learn(k.key, k.ports, k.learned_ms);
   });
 }
 
@@ -40,7 +44,7 @@ void HandOverPending(Worker& giver, Worker& taker, const std::set<PortId>& ports
   waiting.reserve(PendingQueue::kCapacity);
   giver.Call([&](WorkerContext& w) {
     w.pending.TakeIf([&](PendingPacket& p) {
-      if (!ports.contains(p.packet.key.in_port)) return false;
+      if (!ports.contains(p.in_port())) return false;
       w.counters.Subtract(Counter::kQueued);
       waiting.push_back(p);
       return true;
@@ -52,7 +56,7 @@ void HandOverPending(Worker& giver, Worker& taker, const std::set<PortId>& ports
       if (w.pending.Add(p)) {
         w.counters.Add(Counter::kQueued);
       } else {
-        DropPacket(w, p.packet, DropReason::kNeighborQueueFull);
+        std::visit([&](auto& packet) { DropPacket(w, packet, DropReason::kNeighborQueueFull); }, p.packet);
       }
     }
   });
@@ -219,7 +223,8 @@ void WorkerSet::HandOver(std::span<const QueueMove> moves) {
       giver = workers_[from];
       taker = workers_[to];
     }
-    HandOverFragments(*giver, *taker, ports);
+    HandOverFragments<FlowKey4>(*giver, *taker, ports);
+    HandOverFragments<FlowKey6>(*giver, *taker, ports);
     HandOverPending(*giver, *taker, whole);
   }
 }

@@ -44,12 +44,12 @@ class Node : public testing::PipelineTest {
  public:
   explicit Node(uint32_t capacity) : PipelineTest(capacity) {
     // One pod opens all connections at once: no budget may be in their way.
-    shared.connections = std::move(ConnTable<FlowKey4>::Create({.capacity = capacity,
-                                                                .endpoint_quota = capacity,
-                                                                .embryonic = capacity,
-                                                                .endpoint_embryonic = capacity},
-                                                               shared.qsbr.get())
-                                       .value());
+    const ConnTableOptions options{.capacity = capacity,
+                                   .endpoint_quota = capacity,
+                                   .embryonic = capacity,
+                                   .endpoint_embryonic = capacity};
+    shared.connections = std::move(ConnTable<FlowKey4>::Create(options, shared.qsbr.get()).value());
+    shared.connections6 = std::move(ConnTable<FlowKey6>::Create(options, shared.qsbr.get()).value());
     Tables t = WithPolicies({std::begin(kAllowAll), std::end(kAllowAll)});
     for (uint16_t i = 0; i < 3; ++i) t.ports[i].port = &sink_;
     Publish(std::move(t));
@@ -64,8 +64,10 @@ class Node : public testing::PipelineTest {
 
   /// No connections, no flows.
   void Forget() {
-    worker->flows.Age(worker->now_ms + FlowTable<FlowKey4>::kIdleMs + 1, SIZE_MAX);
-    shared.connections->RemoveIf([](const auto&) { return true; });
+    const uint32_t later = worker->now_ms + FlowTable<FlowKey4>::kIdleMs + 1;
+    worker->flows.Age(later, SIZE_MAX);
+    worker->flows6.Age(later, SIZE_MAX);
+    shared.ForEachFamily([](auto& table) { table.RemoveIf([](const auto&) { return true; }); });
     for (int i = 0; i < 2; ++i) rte_rcu_qsbr_quiescent(shared.qsbr.get(), 0);
   }
   /// The worker is behind with established packets, and the pod has used up what it may open in this
@@ -97,6 +99,7 @@ struct Way {
   Frame forward, back;  ///< what is in front of the IPv4 packet
   const char *source, *destination;
   PortId in_port, back_port;
+  bool ipv6 = false;
 };
 
 const Way kL3{"l3",         testing::FromPod(), testing::FromPeer(),   kPod,
@@ -112,6 +115,14 @@ const Way kLocal{"local",
                  "10.244.1.3",
                  testing::kPodPort,
                  testing::kPodPortB};
+
+constexpr const char* kPod6 = "2001:db8:1::2";
+const Way kL3v6{"l3v6",          testing::FromPod(), testing::FromPeer(),    kPod6,
+                "2001:db8:3::7", testing::kPodPort,  testing::kUnderlayPort, true};
+const Way kEncap6{"encapv6",       testing::FromPod(), testing::FromTunnel6(), kPod6,
+                  "2001:db8:2::7", testing::kPodPort,  testing::kUnderlayPort, true};
+const Way kDecap6{"decapv6", testing::FromTunnel6(), testing::FromPod(), "2001:db8:2::7",
+                  kPod6,     testing::kUnderlayPort, testing::kPodPort,  true};
 
 class BurstCase : public Case {
  public:
@@ -148,7 +159,13 @@ class BurstCase : public Case {
       const auto port = static_cast<uint16_t>(1024 + n % 60'000),
                  other = static_cast<uint16_t>(80 + n / 60'000);
       Frame f = back ? way_.back : way_.forward;
-      f.Ip4(back ? way_.destination : way_.source, back ? way_.source : way_.destination);
+      const char* source = back ? way_.destination : way_.source;
+      const char* destination = back ? way_.source : way_.destination;
+      if (way_.ipv6) {
+        f.Ip6(source, destination);
+      } else {
+        f.Ip4(source, destination);
+      }
       f.Tcp(back ? other : port, back ? port : other, flags).Payload(flags == kAck ? 10 : 0);
       frames_.push_back(f.Build());
     }
@@ -218,10 +235,10 @@ class Refused : public BurstCase {
 }  // namespace
 
 void AddBurstCases(Cases& cases) {
-  for (const Way* way : {&kL3, &kEncap, &kDecap, &kLocal}) {
+  for (const Way* way : {&kL3, &kEncap, &kDecap, &kLocal, &kL3v6, &kEncap6, &kDecap6}) {
     for (const auto& [text, flows] :
          {std::pair("32", 32u), {"1k", 1024u}, {"100k", 100'000u}, {"1M", 1'000'000u}}) {
-      if (way == &kLocal && flows > 1024) continue;
+      if ((way == &kLocal || way->ipv6) && flows > 1024) continue;
       cases.push_back({.name = fmt::format("burst/{}/{}", way->name, text),
                        .items = kBurst,
                        .prepared = true,
@@ -229,7 +246,7 @@ void AddBurstCases(Cases& cases) {
                        .make = [way, flows = flows] { return std::make_unique<Established>(*way, flows); }});
     }
   }
-  for (const Way* way : {&kL3, &kEncap, &kDecap}) {
+  for (const Way* way : {&kL3, &kEncap, &kDecap, &kL3v6}) {
     cases.push_back(
         {.name = fmt::format("burst/{}/new", way->name), .items = kBurst, .prepared = true, .make = [way] {
            return std::make_unique<NewConnections>(*way, 4096);

@@ -35,12 +35,13 @@ class ParseCase : public Case {
   ParseCase(std::vector<Bytes> frames, PortId port) : frames_(std::move(frames)) { ports_.fill(port); }
   void Prepare() override { burst_ = ring_.Fill(frames_); }
   void Run() override {
-    Parse(tables_, std::span(burst_, kBurst), ports_.data(), 12345, packets.data());
+    Parse(tables_, std::span(burst_, kBurst), ports_.data(), 12345, packets.data(), packets6.data());
     Use(packets);
   }
 
  protected:
   std::array<Packet, kBurst> packets;
+  std::array<Packet6, kBurst> packets6;
 
  private:
   const std::vector<Bytes> frames_;

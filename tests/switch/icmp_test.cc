@@ -173,11 +173,11 @@ TEST_F(IcmpTest, NoMbufNoError) {
 }
 
 TEST_F(IcmpTest, OwnAddress) {
-  EXPECT_EQ(OwnAddress(tables_), Ip("10.244.1.1"));
+  EXPECT_EQ(OwnAddress<Ipv4>(tables_), Ip("10.244.1.1"));
   tables_.local.gateways = {ParseIp("fd44::1").value()};
-  EXPECT_EQ(OwnAddress(tables_), Ip("192.0.2.1"));
+  EXPECT_EQ(OwnAddress<Ipv4>(tables_), Ip("192.0.2.1"));
   tables_.local.underlay_address = {};
-  EXPECT_EQ(OwnAddress(tables_), Ipv4{});
+  EXPECT_EQ(OwnAddress<Ipv4>(tables_), Ipv4{});
 }
 
 TEST(IcmpLimiter, AThousandASecondFiftyAtOnce) {

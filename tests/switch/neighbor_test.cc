@@ -240,6 +240,8 @@ TEST(NeighborTableTest, TwoWorkersAndASweeper) {
 
 // --- Packets that wait
 
+Packet& PacketOf(PendingPacket& p) { return std::get<Packet>(p.packet); }
+
 class PendingTest : public ::testing::Test {
  protected:
   DropReason Push(NeighborId neighbor, uint32_t now, uint16_t mark = 0, uint32_t len = 64) {
@@ -258,17 +260,17 @@ class PendingTest : public ::testing::Test {
         [&](PendingPacket& p, const MacAddr& mac) {
           EXPECT_EQ(p.next_hop, NextHopId(5));
           EXPECT_EQ(p.generation, 7u);
-          sent_.emplace_back(p.packet.l3_len, mac);
-          rte_pktmbuf_free(p.packet.mbuf);
+          sent_.emplace_back(PacketOf(p).l3_len, mac);
+          rte_pktmbuf_free(&p.mbuf());
         },
         [&](NeighborId neighbor) { probes_.push_back(neighbor); },
         [&](PendingPacket& p) {
           ++drops_;
-          rte_pktmbuf_free(p.packet.mbuf);
+          rte_pktmbuf_free(&p.mbuf());
         });
   }
   ~PendingTest() override {
-    queue_.Clear([](PendingPacket& p) { rte_pktmbuf_free(p.packet.mbuf); });
+    queue_.Clear([](PendingPacket& p) { rte_pktmbuf_free(&p.mbuf()); });
   }
 
   NeighborTable table_;
@@ -329,7 +331,7 @@ TEST_F(PendingTest, WhatHasGoneMakesRoom) {
   for (int turn = 0; turn < 3; ++turn) {
     for (int i = 0; i < 104; ++i) EXPECT_EQ(Push(a, 0), DropReason::kNone);
     EXPECT_EQ(Push(a, 0), DropReason::kNeighborQueueFull);
-    EXPECT_TRUE(queue_.Release(a, [](PendingPacket& p) { rte_pktmbuf_free(p.packet.mbuf); }));
+    EXPECT_TRUE(queue_.Release(a, [](PendingPacket& p) { rte_pktmbuf_free(&p.mbuf()); }));
   }
 }
 
@@ -356,8 +358,8 @@ TEST_F(PendingTest, WhatIsQueuedWhileFlushingStays) {
   queue_.Flush(
       0, table_,
       [&](PendingPacket& p, const MacAddr&) {
-        rte_pktmbuf_free(p.packet.mbuf);
-        Push(b, 0, static_cast<uint16_t>(10 + p.packet.l3_len));
+        rte_pktmbuf_free(&p.mbuf());
+        Push(b, 0, static_cast<uint16_t>(10 + PacketOf(p).l3_len));
       },
       [](NeighborId) {}, [](PendingPacket&) { FAIL(); });
   EXPECT_EQ(queue_.size(), 5);
@@ -373,8 +375,8 @@ TEST_F(PendingTest, ReleaseIsOfOneNeighbourAndNotWhileOthersAreTakenOut) {
   for (uint16_t i = 0; i < 6; ++i) Push(i % 2 == 0 ? a : b, 0, i);
   std::vector<uint16_t> order;
   const auto emit = [&](PendingPacket& p) {
-    order.push_back(p.packet.l3_len);
-    rte_pktmbuf_free(p.packet.mbuf);
+    order.push_back(PacketOf(p).l3_len);
+    rte_pktmbuf_free(&p.mbuf());
   };
   EXPECT_TRUE(queue_.Release(a, [&](PendingPacket& p) {
     emit(p);
@@ -393,7 +395,7 @@ TEST_F(PendingTest, ClearGivesEverythingBack) {
   Push(a, 0);
   queue_.Clear([&](PendingPacket& p) {
     ++drops_;
-    rte_pktmbuf_free(p.packet.mbuf);
+    rte_pktmbuf_free(&p.mbuf());
   });
   EXPECT_EQ(drops_, 2);
   EXPECT_EQ(queue_.size(), 0);

@@ -9,11 +9,11 @@
 namespace podwire::testing {
 namespace {
 
-Pod PodOf(const char* name, const char* address) {
+Pod PodOf(const char* name, const char* address, const char* address6) {
   Pod pod;
   pod.key = {"default", name};
   pod.labels = {{"app", name}};
-  pod.addresses = {Ip(address)};
+  pod.addresses = {Ip(address), Ip6(address6)};
   return pod;
 }
 
@@ -28,10 +28,12 @@ Adjacency ToUnderlay(NextHop::Kind kind, const char* neighbor, uint16_t mtu) {
   Adjacency a{.port = kUnderlayPort};
   a.hop.kind = kind;
   a.hop.mtu = mtu;
-  if (*neighbor != 0) a.hop.neighbor = Ip(neighbor);
+  if (*neighbor != 0) a.hop.neighbor = *ParseIp(neighbor);
+  if (kind == NextHop::Kind::kVxlan) a.hop.remote = a.hop.neighbor;
+  const bool over_v6 = a.hop.remote.is_v6();
   BuildHeader(a.hop, {.src_mac = kUnderlayMac,
-                      .src = Ip("192.0.2.1"),
-                      .dst = Ip("192.0.2.9"),
+                      .src = *ParseIp(over_v6 ? "2001:db8::1" : "192.0.2.1"),
+                      .dst = *ParseIp(over_v6 ? "2001:db8::9" : "192.0.2.9"),
                       .udp_port = 8472,
                       .inner_src_mac = kVtepMac,
                       .inner_dst_mac = kPeerVtepMac});
@@ -54,6 +56,13 @@ Tables NodeTables(Port* a, Port* b, Port* uplink) {
   t.adjacencies.push_back(ToUnderlay(NextHop::Kind::kVxlan, "192.0.2.9", 1450));
   t.adjacencies.push_back(ToUnderlay(NextHop::Kind::kDirect, "", 1500));
   t.adjacencies.push_back(ToUnderlay(NextHop::Kind::kDirect, "192.0.2.9", 1500));
+  t.adjacencies.push_back(ToUnderlay(NextHop::Kind::kVxlan, "2001:db8::9", 1430));
+  t.adjacencies.push_back(ToUnderlay(NextHop::Kind::kDirect, "2001:db8::9", 1500));
+  t.fib.Set(*ParsePrefix("2001:db8:1::/64"), {.kind = RouteKind::kSubnetLocal, .why = "this node"});
+  t.fib.Set(*ParsePrefix("2001:db8:2::/64"), {.next_hop = NextHopId(5), .why = "node b by vxlan"});
+  t.fib.Set(*ParsePrefix("2001:db8:3::/64"), {.next_hop = NextHopId(6), .why = "node b by host-gw"});
+  t.fib.Set(*ParsePrefix("2001:db8:4::/64"), {.next_hop = NextHopId(2), .why = "node b by vxlan"});
+  t.fib.Set(*ParsePrefix("2001:db8::/64"), {.next_hop = NextHopId(3), .why = "underlay subnet"});
   t.fib.Set(*ParsePrefix("10.244.1.0/24"), {.kind = RouteKind::kSubnetLocal, .why = "this node"});
   t.fib.Set(*ParsePrefix("10.244.2.0/24"), {.next_hop = NextHopId(2), .why = "node b by vxlan"});
   t.fib.Set(*ParsePrefix("10.244.3.0/24"), {.next_hop = NextHopId(4), .why = "node b by host-gw"});
@@ -64,9 +73,10 @@ Tables NodeTables(Port* a, Port* b, Port* uplink) {
 
 Tables WithPolicies(Tables t, const std::vector<std::string>& policies) {
   Model model;
-  for (const auto& [name, address] :
-       {std::pair("a", "10.244.1.2"), {"b", "10.244.1.3"}, {"remote", "10.244.2.7"}}) {
-    model.pods[{"default", name}] = PodOf(name, address);
+  for (const auto& [name, address, address6] : {std::tuple("a", "10.244.1.2", "2001:db8:1::2"),
+                                                {"b", "10.244.1.3", "2001:db8:1::3"},
+                                                {"remote", "10.244.2.7", "2001:db8:2::7"}}) {
+    model.pods[{"default", name}] = PodOf(name, address, address6);
   }
   for (const std::string& text : policies) {
     auto policy = ParseNetworkPolicy(nlohmann::json::parse(text), "default");

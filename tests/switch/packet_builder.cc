@@ -32,11 +32,17 @@ void AddIp(Bytes& b, std::string_view text) {
 
 void AddMac(Bytes& b, const MacAddr& mac) { b.insert(b.end(), mac.bytes.begin(), mac.bytes.end()); }
 
-/// Source, destination, zero, protocol, length: RFC 9293 3.1.
-Bytes PseudoHeader(std::span<const uint8_t> ip, size_t l4_len) {
-  Bytes pseudo(ip.begin() + 12, ip.begin() + 20);
+void AddIp6(Bytes& b, std::string_view text) {
+  const Ipv6 a = Ip6(text);
+  b.insert(b.end(), a.bytes.begin(), a.bytes.end());
+}
+
+/// Source, destination, zero, protocol, length: RFC 9293 3.1; RFC 8200 8.1, whose longer fields hold no more.
+Bytes PseudoHeader(std::span<const uint8_t> ip, size_t l4_len, uint8_t proto) {
+  const bool v4 = ip[0] >> 4 == 4;
+  Bytes pseudo(ip.begin() + (v4 ? 12 : 8), ip.begin() + (v4 ? 20 : 40));
   pseudo.push_back(0);
-  pseudo.push_back(ip[9]);
+  pseudo.push_back(proto);
   Add16(pseudo, static_cast<uint32_t>(l4_len));
   return pseudo;
 }
@@ -72,9 +78,10 @@ uint16_t Sum16(std::span<const uint8_t> bytes) {
 }
 
 uint16_t L4Sum(std::span<const uint8_t> ip) {
-  const size_t header = (ip[0] & 15u) * 4;
-  const size_t total = Be16(ip, 2);
-  Bytes all = PseudoHeader(ip, total - header);
+  const bool v4 = ip[0] >> 4 == 4;
+  const size_t header = v4 ? (ip[0] & 15u) * 4 : 40;
+  const size_t total = v4 ? Be16(ip, 2) : 40u + Be16(ip, 4);
+  Bytes all = PseudoHeader(ip, total - header, v4 ? ip[9] : ip[6]);
   all.insert(all.end(), ip.begin() + static_cast<long>(header), ip.begin() + static_cast<long>(total));
   return Sum16(all);
 }
@@ -89,6 +96,7 @@ uint32_t Be32(std::span<const uint8_t> b, size_t offset) {
 
 MacAddr Mac(std::string_view text) { return ParseMac(text).value(); }
 Ipv4 Ip(std::string_view text) { return ParseIp(text).value().v4(); }
+Ipv6 Ip6(std::string_view text) { return ParseIp(text).value().v6(); }
 
 MbufPtr ToMbuf(std::span<const uint8_t> bytes, size_t first_segment) {
   MbufPools& pools = EalEnvironment::Pools();
@@ -145,6 +153,35 @@ Frame& Frame::Ip4(std::string_view source, std::string_view destination, const I
   return *this;
 }
 
+Frame& Frame::Ip6(std::string_view source, std::string_view destination, const Ipv6Fields& f) {
+  Bytes b;
+  Add32(b, 6u << 28 | uint32_t{f.traffic_class} << 20 | f.flow_label);
+  Add16(b, f.payload_length < 0 ? 0 : static_cast<uint32_t>(f.payload_length));
+  b.push_back(f.next < 0 ? 0 : static_cast<uint8_t>(f.next));
+  b.push_back(f.hop_limit);
+  AddIp6(b, source);
+  AddIp6(b, destination);
+  layers_.push_back(
+      {.kind = Kind::kIp6, .bytes = b, .fixed = f.next >= 0, .fixed_length = f.payload_length >= 0});
+  return *this;
+}
+
+Frame& Frame::Ext6(uint8_t type, const Bytes& rest, int next) {
+  Bytes b = {static_cast<uint8_t>(next < 0 ? 0 : next)};
+  b.insert(b.end(), rest.begin(), rest.end());
+  layers_.push_back({.kind = Kind::kExt6, .bytes = b, .fixed = next >= 0, .type = type});
+  return *this;
+}
+
+Frame& Frame::Fragment6(uint16_t offset, bool more, uint32_t id, int next) {
+  Bytes rest = {0};
+  Add16(rest, offset | (more ? 1u : 0u));
+  Add32(rest, id);
+  Ext6(44, rest, next);
+  layers_.back().whole = offset == 0 && !more;
+  return *this;
+}
+
 Frame& Frame::Udp(uint16_t source, uint16_t destination, int length) {
   Bytes b;
   Add16(b, source);
@@ -188,6 +225,12 @@ Frame& Frame::Icmp(uint8_t type, uint8_t code, uint16_t id, uint16_t sequence) {
   return *this;
 }
 
+Frame& Frame::Icmp6(uint8_t type, uint8_t code, uint16_t id, uint16_t sequence) {
+  Icmp(type, code, id, sequence);
+  layers_.back().kind = Kind::kIcmp6;
+  return *this;
+}
+
 Frame& Frame::Vxlan(uint32_t vni, uint8_t flags) {
   Bytes b = {flags, 0, 0, 0};
   Add32(b, vni << 8);
@@ -223,20 +266,26 @@ Frame& Frame::Raw(const Bytes& bytes) {
 void Frame::Finish(const Layer& layer, const Layer* next, const Layer* ip, Bytes& bytes) {
   const auto checksum = [&](size_t offset, bool pseudo) {
     if (ip == nullptr || !ip->whole) return;
-    Bytes all = pseudo ? PseudoHeader(ip->bytes, bytes.size()) : Bytes{};
+    Bytes all = pseudo ? PseudoHeader(ip->bytes, bytes.size(), ProtocolOf(layer)) : Bytes{};
     all.insert(all.end(), bytes.begin(), bytes.end());
     Put16(bytes, offset, static_cast<uint16_t>(~Sum16(all)));
   };
   switch (layer.kind) {
     case Kind::kEth:
-      if (!layer.fixed) Put16(bytes, 12, next != nullptr && next->kind == Kind::kArp ? 0x0806 : 0x0800);
-      return;
+      if (layer.fixed) return;
+      return Put16(bytes, 12,
+                   next != nullptr && next->kind == Kind::kArp   ? 0x0806
+                   : next != nullptr && next->kind == Kind::kIp6 ? 0x86dd
+                                                                 : 0x0800);
     case Kind::kIp4: {
       if (!layer.fixed_length) Put16(bytes, 2, static_cast<uint32_t>(bytes.size()));
       const auto sum = static_cast<uint16_t>(~Sum16(std::span(bytes).first(layer.bytes.size())));
       Put16(bytes, 10, layer.bad_checksum ? sum ^ 1u : sum);
       return;
     }
+    case Kind::kIp6:
+      if (!layer.fixed_length) Put16(bytes, 4, static_cast<uint32_t>(bytes.size() - 40));
+      return;
     case Kind::kUdp:
       if (!layer.fixed) Put16(bytes, 4, static_cast<uint32_t>(bytes.size()));
       return checksum(6, true);
@@ -244,6 +293,9 @@ void Frame::Finish(const Layer& layer, const Layer* next, const Layer* ip, Bytes
       return checksum(16, true);
     case Kind::kIcmp:
       return checksum(2, false);
+    case Kind::kIcmp6:
+      return checksum(2, true);
+    case Kind::kExt6:
     case Kind::kSctp:
     case Kind::kVxlan:
     case Kind::kArp:
@@ -252,22 +304,52 @@ void Frame::Finish(const Layer& layer, const Layer* next, const Layer* ip, Bytes
   }
 }
 
+uint8_t Frame::ProtocolOf(const Layer& layer) {
+  switch (layer.kind) {
+    case Kind::kTcp:
+      return 6;
+    case Kind::kUdp:
+      return 17;
+    case Kind::kIcmp:
+      return 1;
+    case Kind::kIcmp6:
+      return 58;
+    case Kind::kSctp:
+      return 132;
+    case Kind::kIp4:
+      return 4;
+    case Kind::kIp6:
+      return 41;
+    case Kind::kExt6:
+      return layer.type;
+    case Kind::kEth:
+    case Kind::kVxlan:
+    case Kind::kArp:
+    case Kind::kRaw:
+      break;
+  }
+  return 253;
+}
+
 Bytes Frame::Build() const {
   std::vector<Layer> layers = layers_;
   for (size_t i = 0; i + 1 < layers.size(); ++i) {
-    if (layers[i].kind != Kind::kIp4 || layers[i].fixed) continue;
-    const Kind next = layers[i + 1].kind;
-    layers[i].bytes[9] = next == Kind::kTcp    ? 6
-                         : next == Kind::kUdp  ? 17
-                         : next == Kind::kIcmp ? 1
-                         : next == Kind::kSctp ? 132
-                         : next == Kind::kIp4  ? 4
-                                               : 253;
+    Layer& l = layers[i];
+    if (l.fixed) continue;
+    if (l.kind == Kind::kIp4) l.bytes[9] = ProtocolOf(layers[i + 1]);
+    if (l.kind == Kind::kIp6) l.bytes[6] = ProtocolOf(layers[i + 1]);
+    if (l.kind == Kind::kExt6) l.bytes[0] = ProtocolOf(layers[i + 1]);
   }
   Bytes bytes;
   for (size_t i = layers.size(); i-- > 0;) {
     bytes.insert(bytes.begin(), layers[i].bytes.begin(), layers[i].bytes.end());
-    const Layer* ip = i > 0 && layers[i - 1].kind == Kind::kIp4 ? &layers[i - 1] : nullptr;
+    size_t at = i;
+    bool whole = true;
+    for (; at > 0 && layers[at - 1].kind == Kind::kExt6; --at) whole &= layers[at - 1].whole;
+    Layer* ip = at > 0 && (layers[at - 1].kind == Kind::kIp4 || layers[at - 1].kind == Kind::kIp6)
+                    ? &layers[at - 1]
+                    : nullptr;
+    if (ip != nullptr && !whole) ip->whole = false;
     Finish(layers[i], i + 1 < layers.size() ? &layers[i + 1] : nullptr, ip, bytes);
   }
   return bytes;

@@ -137,7 +137,7 @@ TEST_F(ParseTest, PortsWithoutRole) {
 }
 
 TEST_F(ParseTest, Ethertypes) {
-  ExpectDrop(Pod(Frame().Eth(kGatewayMac, kPodMac, 0x86dd).Payload(60)), DropReason::kUnsupportedEthertype);
+  ExpectDrop(Pod(Frame().Eth(kGatewayMac, kPodMac, 0x88cc).Payload(60)), DropReason::kUnsupportedEthertype);
   ExpectDrop(Pod(Frame().Eth(kGatewayMac, kPodMac, 0x8100).Payload(60)), DropReason::kUnsupportedEthertype);
 }
 
@@ -298,7 +298,6 @@ TEST_F(ParseTest, VxlanToTheInnerPacket) {
                                 .Payload(9));
   ASSERT_EQ(p.kind, PacketKind::kFlow);
   EXPECT_TRUE(p.tunnelled);
-  EXPECT_EQ(p.tunnel_src, Ip("192.0.2.9"));
   EXPECT_EQ(p.key, Key("10.244.2.5", 80, "10.244.1.2", 4000, 6, kUnderlayPort));
   EXPECT_EQ(p.l3_offset, 64);
   EXPECT_EQ(p.l4_offset, 84);
@@ -341,6 +340,7 @@ TEST_F(ParseTest, TunnelsThatAreNotTaken) {
   EXPECT_EQ(Underlay(inner(from("192.0.2.9").Vxlan(1).Eth(kVtepMac, kPeerVtepMac))).kind, PacketKind::kFlow);
   ExpectDrop(Underlay(inner(from("192.0.2.8").Vxlan(1).Eth(kVtepMac, kPeerVtepMac))),
              DropReason::kUnknownVtep);
+  ExpectDrop(Underlay(inner(from("0.0.0.0").Vxlan(1).Eth(kVtepMac, kPeerVtepMac))), DropReason::kUnknownVtep);
   ExpectDrop(Underlay(inner(from("192.0.2.9").Vxlan(2).Eth(kVtepMac, kPeerVtepMac))),
              DropReason::kUnknownVni);
   for (const uint8_t flags : {0x00, 0x0c, 0x88, 0xff}) {
@@ -494,7 +494,8 @@ TEST_F(ParseTest, ABurstKeepsItsOrder) {
     ports.push_back(i % 3 == 0 ? kUnderlayPort : i % 3 == 1 ? kPodPort : kFreePort);
   }
   std::vector<Packet> out(64);
-  Parse(tables_, mbufs, ports.data(), 7, out.data());
+  std::vector<Packet6> out6(mbufs.size());
+  EXPECT_EQ(Parse(tables_, mbufs, ports.data(), 7, out.data(), out6.data()).v4, mbufs.size());
   for (uint16_t i = 0; i < 64; ++i) {
     EXPECT_EQ(out[i].mbuf, mbufs[i]);
     EXPECT_EQ(out[i].kind, i % 3 == 2 ? PacketKind::kDrop : PacketKind::kFlow);

@@ -18,6 +18,8 @@ PipelineTest::PipelineTest(uint32_t capacity) {
   shared.hash_seed = 12345;
   shared.connections =
       std::move(ConnTable<FlowKey4>::Create({.capacity = capacity}, shared.qsbr.get()).value());
+  shared.connections6 =
+      std::move(ConnTable<FlowKey6>::Create({.capacity = capacity}, shared.qsbr.get()).value());
   worker = std::make_unique<WorkerContext>(shared, 0, capacity);
   shared.qsbr.Register(0);
   Publish(NodeTables(&pod_a, &pod_b, &uplink));
@@ -72,6 +74,9 @@ CounterTotals PipelineTest::Totals() const {
   return t;
 }
 
-void PipelineTest::ResolvePeer() { shared.neighbors.Learn(Ip("192.0.2.9"), kPeerMac, worker->now_ms, true); }
+void PipelineTest::ResolvePeer() {
+  shared.neighbors.Learn(Ip("192.0.2.9"), kPeerMac, worker->now_ms, true);
+  shared.neighbors.Learn(Ip6("2001:db8::9"), kPeerMac, worker->now_ms, true);
+}
 
 }  // namespace podwire::testing
