@@ -1,5 +1,8 @@
 #include "overlay/node.h"
 
+#include <tuple>
+#include <utility>
+
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
@@ -48,7 +51,8 @@ absl::Status ReadSpec(const Json& spec, Node& node) {
   return AddCidr(cidr, "spec.podCIDR", node);
 }
 
-absl::Status ReadBackendData(const std::string& text, const std::string& path, Node& node) {
+absl::Status ReadBackendData(const std::string& text, const std::string& path, MacAddr& vtep_mac,
+                             std::optional<Vni>& node_vni) {
   if (text.empty()) return absl::OkStatus();
   const Json data = Json::parse(text, nullptr, false);
   if (data.is_null()) return absl::OkStatus();  // host-gw has the string "null"
@@ -57,39 +61,48 @@ absl::Status ReadBackendData(const std::string& text, const std::string& path, N
   if (!mac.empty()) {
     const auto parsed = ParseMac(mac);
     if (!parsed.ok()) return Annotate(parsed.status(), path + ".VtepMAC");
-    node.vtep_mac = *parsed;
+    vtep_mac = *parsed;
   }
   const auto vni = data.find("VNI");
   if (vni == data.end() || vni->is_null()) return absl::OkStatus();  // old writers leave it out
   if (!vni->is_number_unsigned() || vni->get<uint64_t>() > 0xffffff) {
     return InvalidArgument("{}.VNI: expected a number from 0 to 16777215, not {}", path, vni->dump());
   }
-  node.vni = Vni{vni->get<uint32_t>()};
+  node_vni = Vni{vni->get<uint32_t>()};
+  return absl::OkStatus();
+}
+
+/// Takes the address unless there is one of its family already.
+absl::Status AddPublicIp(const std::string& text, const std::string& path, Node& node) {
+  if (text.empty()) return absl::OkStatus();
+  const auto ip = ParseIp(text);
+  if (!ip.ok()) return Annotate(ip.status(), path);
+  IpAddress& own = ip->is_v6() ? node.public_ip6 : node.public_ip;
+  if (own.empty()) own = *ip;
   return absl::OkStatus();
 }
 
 absl::Status ReadAnnotations(const Json& annotations, Node& node) {
+  const auto path = [](const char* name) {
+    return fmt::format("metadata.annotations[{}{}]", kFlannelAnnotation, name);
+  };
   const auto get = [&](const char* name) {
-    const std::string key = std::string(kFlannelAnnotation) + name;
-    return StringAt(annotations, key.c_str(), fmt::format("metadata.annotations[{}]", key));
+    return StringAt(annotations, (std::string(kFlannelAnnotation) + name).c_str(), path(name));
   };
   ASSIGN_OR_RETURN(node.backend_type, get("backend-type"));
-  ASSIGN_OR_RETURN(const std::string data, get("backend-data"));
-  RETURN_IF_ERROR(
-      ReadBackendData(data, fmt::format("metadata.annotations[{}backend-data]", kFlannelAnnotation), node));
-  for (const char* name : {"public-ip-overwrite", "public-ip"}) {
+  for (const auto& [name, vtep_mac] :
+       {std::pair{"backend-data", &node.vtep_mac}, std::pair{"backend-v6-data", &node.vtep_mac6}}) {
+    ASSIGN_OR_RETURN(const std::string data, get(name));
+    RETURN_IF_ERROR(ReadBackendData(data, path(name), *vtep_mac, node.vni));
+  }
+  for (const char* name : {"public-ip-overwrite", "public-ip", "public-ipv6-overwrite", "public-ipv6"}) {
     ASSIGN_OR_RETURN(const std::string text, get(name));
-    if (text.empty()) continue;
-    const auto ip = ParseIp(text);
-    if (!ip.ok())
-      return Annotate(ip.status(), fmt::format("metadata.annotations[{}{}]", kFlannelAnnotation, name));
-    node.public_ip = *ip;
-    return absl::OkStatus();
+    RETURN_IF_ERROR(AddPublicIp(text, path(name), node));
   }
   return absl::OkStatus();
 }
 
-absl::Status ReadInternalIp(const Json& status, Node& node) {
+absl::Status ReadInternalIps(const Json& status, Node& node) {
   const auto addresses = status.find("addresses");
   if (addresses == status.end() || !addresses->is_array()) return absl::OkStatus();
   for (size_t i = 0; i < addresses->size(); ++i) {
@@ -97,10 +110,7 @@ absl::Status ReadInternalIp(const Json& status, Node& node) {
     if (!a.is_object() || a.value("type", Json()) != "InternalIP") continue;
     const std::string path = fmt::format("status.addresses[{}].address", i);
     ASSIGN_OR_RETURN(const std::string text, StringAt(a, "address", path));
-    const auto ip = ParseIp(text);
-    if (!ip.ok()) return Annotate(ip.status(), path);
-    node.public_ip = *ip;
-    return absl::OkStatus();
+    RETURN_IF_ERROR(AddPublicIp(text, path, node));
   }
   return absl::OkStatus();
 }
@@ -120,25 +130,40 @@ absl::StatusOr<Node> ParseNode(const Json& object) {
   ASSIGN_OR_RETURN(const Json* spec, ObjectAt(object, "spec", "spec"));
   if (spec != nullptr) RETURN_IF_ERROR(ReadSpec(*spec, node));
   ASSIGN_OR_RETURN(const Json* status, ObjectAt(object, "status", "status"));
-  if (status != nullptr && node.public_ip.empty()) RETURN_IF_ERROR(ReadInternalIp(*status, node));
+  if (status != nullptr) RETURN_IF_ERROR(ReadInternalIps(*status, node));
   return node;
 }
 
-std::map<std::string, std::string> OwnAnnotations(const NetConf& conf, const IpAddress& public_ip,
+std::map<std::string, std::string> OwnAnnotations(const NetConf& conf, const PublicIps& ips,
                                                   const MacAddr& vtep_mac) {
   const std::string prefix(kFlannelAnnotation);
   Json data;  // null
   if (conf.backend == BackendType::kVxlan)
     data = {{"VNI", conf.vni.value()}, {"VtepMAC", ToString(vtep_mac)}};
-  return {{prefix + "backend-data", data.dump()},
-          {prefix + "backend-type", std::string(ToString(conf.backend))},
-          {prefix + "kube-subnet-manager", "true"},
-          {prefix + "public-ip", ToString(public_ip)}};
+  std::map<std::string, std::string> annotations{
+      {prefix + "backend-type", std::string(ToString(conf.backend))},
+      {prefix + "kube-subnet-manager", "true"}};
+  if (!ips.v4.empty()) {
+    annotations[prefix + "backend-data"] = data.dump();
+    annotations[prefix + "public-ip"] = ToString(ips.v4);
+  }
+  if (!ips.v6.empty()) {
+    annotations[prefix + "backend-v6-data"] = data.dump();
+    annotations[prefix + "public-ipv6"] = ToString(ips.v6);
+  }
+  return annotations;
 }
 
-std::string SubnetEnv(const NetConf& conf, const InterfaceAddress& subnet, uint16_t pod_mtu) {
-  return fmt::format("FLANNEL_NETWORK={}\nFLANNEL_SUBNET={}\nFLANNEL_MTU={}\nFLANNEL_IPMASQ=false\n",
-                     conf.v4 ? ToString(conf.v4->network) : "", ToString(subnet), pod_mtu);
+std::string SubnetEnv(const NetConf& conf, std::span<const InterfaceAddress> subnets, uint16_t pod_mtu) {
+  std::string text;
+  for (const auto& [layout, family, prefix] :
+       {std::tuple{&conf.v4, IpFamily::kV4, "FLANNEL_"}, {&conf.v6, IpFamily::kV6, "FLANNEL_IPV6_"}}) {
+    if (*layout) text += fmt::format("{}NETWORK={}\n", prefix, ToString((*layout)->network));
+    for (const InterfaceAddress& subnet : subnets) {
+      if (subnet.address.family() == family) text += fmt::format("{}SUBNET={}\n", prefix, ToString(subnet));
+    }
+  }
+  return text + fmt::format("FLANNEL_MTU={}\nFLANNEL_IPMASQ=false\n", pod_mtu);
 }
 
 }  // namespace podwire

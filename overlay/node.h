@@ -2,6 +2,7 @@
 
 #include <map>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -20,10 +21,12 @@ inline constexpr std::string_view kFlannelAnnotation = "flannel.alpha.coreos.com
 struct Node {
   std::string name;
   std::vector<IpPrefix> pod_cidrs;  ///< spec.podCIDRs, else spec.podCIDR; may be empty
-  IpAddress public_ip;  ///< annotation public-ip-overwrite, public-ip, else status InternalIP; may be empty
-  std::string backend_type;  ///< annotation; empty: not said
-  MacAddr vtep_mac;          ///< of backend-data; may be empty
-  std::optional<Vni> vni;    ///< of backend-data
+  /// Annotations public-ip-overwrite, public-ip; public-ipv6-overwrite, public-ipv6; else the first status
+  /// InternalIP of the family. May be empty.
+  IpAddress public_ip, public_ip6;
+  std::string backend_type;     ///< annotation; empty: not said
+  MacAddr vtep_mac, vtep_mac6;  ///< of backend-data, backend-v6-data; may be empty
+  std::optional<Vni> vni;       ///< of either
 
   bool operator==(const Node&) const = default;
 };
@@ -31,11 +34,18 @@ struct Node {
 /// Reads a v1 Node with flannel's annotations. InvalidArgument names the field's path.
 absl::StatusOr<Node> ParseNode(const nlohmann::json& object);
 
-/// What flannel wants to find on our Node object: annotations by name.
-std::map<std::string, std::string> OwnAnnotations(const NetConf& conf, const IpAddress& public_ip,
+/// A node's addresses on the underlay, at most one a family.
+struct PublicIps {
+  IpAddress v4, v6;
+};
+
+/// What flannel wants to find on our Node object: annotations by name. Each family's only if there is an
+/// address of it; both families' tunnels end at the same VtepMAC.
+std::map<std::string, std::string> OwnAnnotations(const NetConf& conf, const PublicIps& ips,
                                                   const MacAddr& vtep_mac);
 
-/// The text of /run/flannel/subnet.env. `subnet` with the gateway's address in it.
-std::string SubnetEnv(const NetConf& conf, const InterfaceAddress& subnet, uint16_t pod_mtu);
+/// The text of /run/flannel/subnet.env. `subnets`: at most one a family, each with the gateway's address in
+/// it.
+std::string SubnetEnv(const NetConf& conf, std::span<const InterfaceAddress> subnets, uint16_t pod_mtu);
 
 }  // namespace podwire

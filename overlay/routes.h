@@ -15,11 +15,13 @@ namespace podwire {
 /// This node's place on the underlay.
 struct LocalUnderlay {
   std::string node;
-  InterfaceAddress address;          ///< "192.0.2.1/24"
+  InterfaceAddress address;          ///< "192.0.2.1/24"; empty: no IPv4
   std::optional<IpAddress> gateway;  ///< on-link; peers elsewhere are behind it
   uint16_t mtu = 1500;               ///< L3 bytes
   MacAddr mac;                       ///< of the underlay port
   MacAddr vtep_mac;
+  InterfaceAddress address6{};  ///< "2001:db8::1/64"; empty: no IPv6
+  std::optional<IpAddress> gateway6{};
 };
 
 struct Route {
@@ -36,13 +38,19 @@ struct RoutePlan {
 };
 
 /// L3 bytes that a pod may send, by flannel's arithmetic: the underlay's MTU (or Backend.MTU) less the
-/// encapsulation.
-uint16_t PodMtu(const NetConf& conf, uint16_t underlay_mtu);
+/// encapsulation. `over_ipv6`: some tunnels are over IPv6 (TunnelsOverIpv6), whose headers are longer.
+uint16_t PodMtu(const NetConf& conf, uint16_t underlay_mtu, bool over_ipv6 = false);
+
+/// Whether VXLAN packets may have an outer IPv6 header on an underlay of these families.
+bool TunnelsOverIpv6(const NetConf& conf, bool underlay_has_v4, bool underlay_has_v6);
 
 /// Routes to the other nodes' subnets by the backend's rules: vxlan (with DirectRouting: peers on the
-/// underlay's own subnet directly), host-gw (peers on that subnet only), udp; also the underlay's connected
-/// route and the default route, so that pods reach hosts beyond the cluster (not translated). Pure; the order
-/// of `nodes` does not matter.
+/// underlay's own subnet directly), host-gw (peers on that subnet only), udp (IPv4 only); also the underlay's
+/// connected routes and default routes, so that pods reach hosts beyond the cluster (not translated).
+///
+/// A subnet is reached over the underlay's own family: IPv6 pods by the peer's public-ipv6 and the VtepMAC of
+/// its backend-v6-data, as flannel does in dual stack. Where this node or the peer has no such address,
+/// vxlan carries the subnet over the other family. Pure; the order of `nodes` does not matter.
 RoutePlan BuildRoutes(const LocalUnderlay& self, const NetConf& conf, std::span<const Node> nodes);
 
 }  // namespace podwire

@@ -33,6 +33,32 @@ IpAddress Boundary(const IpAddress& a, uint8_t length) {
 
 }  // namespace
 
+std::vector<IpPrefix> PodSubnets::List() const {
+  std::vector<IpPrefix> list;
+  if (v4) list.push_back(*v4);
+  if (v6) list.push_back(*v6);
+  return list;
+}
+
+std::string ToString(const PodSubnets& subnets) {
+  std::string text;
+  for (const IpPrefix& subnet : subnets.List()) text += (text.empty() ? "" : ",") + ToString(subnet);
+  return text;
+}
+
+absl::StatusOr<PodSubnets> ParsePodSubnets(std::string_view text) {
+  PodSubnets subnets;
+  for (std::string_view rest = text; !rest.empty();) {
+    const size_t comma = std::min(rest.find(','), rest.size());
+    ASSIGN_OR_RETURN(const IpPrefix subnet, ParsePrefix(rest.substr(0, comma)));
+    rest.remove_prefix(std::min(comma + 1, rest.size()));
+    std::optional<IpPrefix>& own = subnets.Of(subnet.address.family());
+    if (own) return InvalidArgument("\"{}\": two subnets of one family", text);
+    own = subnet;
+  }
+  return subnets;
+}
+
 absl::StatusOr<IpPrefix> PlanSubnet(const SubnetLayout& layout, std::span<const IpPrefix> taken) {
   std::vector<IpPrefix> sorted(taken.begin(), taken.end());
   std::sort(sorted.begin(), sorted.end());

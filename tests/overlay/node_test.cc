@@ -70,6 +70,39 @@ TEST(Node, DualStackCidrs) {
   EXPECT_EQ(ToString(node->pod_cidrs[1]), "fd44::/64");
 }
 
+// As flannel leaves it in dual stack.
+TEST(Node, FlannelsDualStackAnnotations) {
+  Json object =
+      Annotated({{"flannel.alpha.coreos.com/backend-data", R"({"VNI":1,"VtepMAC":"0e:b6:c8:f6:23:20"})"},
+                 {"flannel.alpha.coreos.com/backend-type", "vxlan"},
+                 {"flannel.alpha.coreos.com/backend-v6-data", R"({"VNI":1,"VtepMAC":"4a:11:22:33:44:55"})"},
+                 {"flannel.alpha.coreos.com/public-ip", "10.99.0.1"},
+                 {"flannel.alpha.coreos.com/public-ipv6", "2001:db8::1"}});
+  auto node = ParseNode(object);
+  ASSERT_TRUE(node.ok()) << node.status();
+  EXPECT_EQ(ToString(node->vtep_mac), "0e:b6:c8:f6:23:20");
+  EXPECT_EQ(ToString(node->vtep_mac6), "4a:11:22:33:44:55");
+  EXPECT_EQ(ToString(node->public_ip), "10.99.0.1");
+  EXPECT_EQ(ToString(node->public_ip6), "2001:db8::1");
+  object["metadata"]["annotations"]["flannel.alpha.coreos.com/public-ipv6-overwrite"] = "2001:db8::f";
+  node = ParseNode(object);
+  ASSERT_TRUE(node.ok()) << node.status();
+  EXPECT_EQ(ToString(node->public_ip6), "2001:db8::f");
+  EXPECT_EQ(ToString(node->public_ip), "10.99.0.1");
+}
+
+TEST(Node, InternalIpsAreTheFallbackOfEachFamily) {
+  const auto node = ParseNode({{"metadata", {{"name", "n"}}},
+                               {"status",
+                                {{"addresses",
+                                  {{{"type", "InternalIP"}, {"address", "10.97.0.1"}},
+                                   {{"type", "InternalIP"}, {"address", "2001:db8::1"}},
+                                   {{"type", "InternalIP"}, {"address", "2001:db8::2"}}}}}}});
+  ASSERT_TRUE(node.ok()) << node.status();
+  EXPECT_EQ(ToString(node->public_ip), "10.97.0.1");
+  EXPECT_EQ(ToString(node->public_ip6), "2001:db8::1");
+}
+
 TEST(Node, ErrorsNameThePath) {
   const auto error = [](const Json& j) { return Message(ParseNode(j).status()); };
   EXPECT_THAT(error(Json::array()), HasSubstr("expected an object"));
@@ -89,23 +122,47 @@ TEST(Node, ErrorsNameThePath) {
               HasSubstr("backend-data].VtepMAC: \"zz\""));
   EXPECT_THAT(error(Annotated({{"flannel.alpha.coreos.com/backend-data", R"({"VNI":-1})"}})),
               HasSubstr("backend-data].VNI"));
+  EXPECT_THAT(error(Annotated({{"flannel.alpha.coreos.com/backend-v6-data", R"({"VtepMAC":"zz"})"}})),
+              HasSubstr("backend-v6-data].VtepMAC: \"zz\""));
+  EXPECT_THAT(error(Annotated({{"flannel.alpha.coreos.com/public-ipv6", "2001:"}})),
+              HasSubstr("public-ipv6]: \"2001:\""));
 }
 
 TEST(Node, WhatWeAnnounceIsReadBack) {
   const NetConf conf =
       *ParseNetConfText(R"({"Network": "10.244.0.0/16", "Backend": {"Type": "vxlan", "VNI": 5}})");
-  const auto node =
-      ParseNode(Annotated(OwnAnnotations(conf, *ParseIp("192.0.2.1"), *ParseMac("02:00:00:00:00:01"))));
+  const auto node = ParseNode(
+      Annotated(OwnAnnotations(conf, {.v4 = *ParseIp("192.0.2.1")}, *ParseMac("02:00:00:00:00:01"))));
   ASSERT_TRUE(node.ok()) << node.status();
   EXPECT_EQ(node->backend_type, "vxlan");
   EXPECT_EQ(node->vni, Vni{5});
   EXPECT_EQ(ToString(node->vtep_mac), "02:00:00:00:00:01");
   const NetConf gw = *ParseNetConfText(R"({"Network": "10.244.0.0/16", "Backend": {"Type": "host-gw"}})");
-  EXPECT_EQ(OwnAnnotations(gw, *ParseIp("192.0.2.1"), {}).at("flannel.alpha.coreos.com/backend-data"),
+  EXPECT_EQ(OwnAnnotations(gw, {.v4 = *ParseIp("192.0.2.1")}, {}).at("flannel.alpha.coreos.com/backend-data"),
             "null");
-  EXPECT_EQ(SubnetEnv(conf, *ParseInterfaceAddress("10.244.34.1/24"), 1450),
+  const std::vector<InterfaceAddress> subnet{*ParseInterfaceAddress("10.244.34.1/24")};
+  EXPECT_EQ(SubnetEnv(conf, subnet, 1450),
             "FLANNEL_NETWORK=10.244.0.0/16\nFLANNEL_SUBNET=10.244.34.1/"
             "24\nFLANNEL_MTU=1450\nFLANNEL_IPMASQ=false\n");
+}
+
+TEST(Node, WhatWeAnnounceInDualStack) {
+  const NetConf conf = *ParseNetConfText(
+      R"({"Network": "10.244.0.0/16", "EnableIPv6": true, "IPv6Network": "fd44::/48", "Backend": {"Type": "vxlan"}})");
+  const auto node = ParseNode(Annotated(OwnAnnotations(
+      conf, {.v4 = *ParseIp("192.0.2.1"), .v6 = *ParseIp("2001:db8::1")}, *ParseMac("02:00:00:00:00:01"))));
+  ASSERT_TRUE(node.ok()) << node.status();
+  EXPECT_EQ(ToString(node->public_ip6), "2001:db8::1");
+  EXPECT_EQ(ToString(node->vtep_mac6), "02:00:00:00:00:01");
+  const auto six_only = OwnAnnotations(conf, {.v6 = *ParseIp("2001:db8::1")}, *ParseMac("02:00:00:00:00:01"));
+  EXPECT_FALSE(six_only.contains("flannel.alpha.coreos.com/public-ip"));
+  EXPECT_FALSE(six_only.contains("flannel.alpha.coreos.com/backend-data"));
+  const std::vector<InterfaceAddress> subnets{*ParseInterfaceAddress("10.244.34.1/24"),
+                                              *ParseInterfaceAddress("fd44:0:0:30::1/64")};
+  EXPECT_EQ(SubnetEnv(conf, subnets, 1430),
+            "FLANNEL_NETWORK=10.244.0.0/16\nFLANNEL_SUBNET=10.244.34.1/24\n"
+            "FLANNEL_IPV6_NETWORK=fd44::/48\nFLANNEL_IPV6_SUBNET=fd44:0:0:30::1/64\n"
+            "FLANNEL_MTU=1430\nFLANNEL_IPMASQ=false\n");
 }
 
 }  // namespace

@@ -56,5 +56,15 @@ TEST(SubnetPlan, GatewayIsTheFirstAddress) {
   EXPECT_EQ(ToString(GatewayOf(P("10.244.7.0/24"))), "10.244.7.1");
 }
 
+TEST(PodSubnets, GoBothWaysAsText) {
+  for (const char* text : {"", "10.244.1.0/24", "fd44:0:0:1::/64", "10.244.1.0/24,fd44:0:0:1::/64"}) {
+    const auto subnets = ParsePodSubnets(text);
+    ASSERT_TRUE(subnets.ok()) << subnets.status();
+    EXPECT_EQ(ToString(*subnets), text);
+  }
+  EXPECT_FALSE(ParsePodSubnets("10.244.1.0/24,10.244.2.0/24").ok());
+  EXPECT_FALSE(ParsePodSubnets("10.244.1.0/24,x").ok());
+}
+
 }  // namespace
 }  // namespace podwire
