@@ -25,13 +25,14 @@ Projection Project(const DesiredState& desired, const std::vector<ParsedObject>&
   return p;
 }
 
-/// This node's planned subnet, if pods have addresses of it: it cannot change under them.
+/// This node's planned subnets, if pods have addresses of them: they cannot change under them.
 DesiredState::PlannedSubnets Pinned(const DesiredState& desired) {
   const auto it = desired.planned_subnets().find(desired.node());
   if (it == desired.planned_subnets().end()) return {};
   for (const auto& [key, a] : desired.attachments()) {
     for (const InterfaceAddress& address : a.record.addresses) {
-      if (it->second.Contains(address.address)) return {*it};
+      const auto& subnet = it->second.Of(address.address.family());
+      if (subnet && subnet->Contains(address.address)) return {*it};
     }
   }
   return {};

@@ -44,9 +44,6 @@ absl::Status CheckSpec(const AttachSpec& s) {
     return InvalidArgument("netns: expected the absolute path of a network namespace, not \"{}\"", s.netns);
   }
   if (s.mtu != 0 && s.mtu < kMinMtu) return InvalidArgument("mtu: expected {} to {}", kMinMtu, kMaxMtu);
-  for (const InterfaceAddress& a : s.addresses) {
-    if (!a.address.is_v4()) return InvalidArgument("addresses: {} is not IPv4", ToString(a));
-  }
   return absl::OkStatus();
 }
 
@@ -61,6 +58,14 @@ absl::Status FitMtu(const Port& port, uint16_t asked, uint16_t& mtu) {
 MacAddr MacOf(const AttachSpec& spec, const std::string& node) {
   if (!spec.mac.empty()) return spec.mac;
   return DeriveMac(fmt::format("{} {} {}", node, spec.key.container_id, spec.key.ifname));
+}
+
+/// "10.244.1.2,fd44:0:0:1::2"
+std::string AddressesOf(const Attachment& a) {
+  std::string text;
+  for (const InterfaceAddress& address : a.addresses)
+    text += (text.empty() ? "" : ",") + ToString(address.address);
+  return text;
 }
 
 /// The port has no pod any more: one that was made for it goes.
@@ -135,7 +140,7 @@ absl::StatusOr<LiveAttachment> Attacher::Attach(const AttachSpec& spec) {
     return Annotate(status, fmt::format("attach pod {}", ToString(spec.pod)));
   }
   spdlog::info("msg=\"pod attached\" pod={} attachment={} address={} netns={}", ToString(spec.pod),
-               ToString(spec.key), ToString(a.record.addresses.at(0).address), spec.netns);
+               ToString(spec.key), AddressesOf(a.record), spec.netns);
   return a;
 }
 
@@ -153,7 +158,7 @@ absl::Status Attacher::Reserve(const AttachSpec& spec, LiveAttachment& a) {
     } else if (state.FindPort(PortName(spec.key)) != nullptr) {
       return Error(absl::StatusCode::kAlreadyExists, "port {} exists", PortName(spec.key));
     }
-    ASSIGN_OR_RETURN(const IpPrefix subnet, controller_.PlanOwnSubnet(planned));
+    ASSIGN_OR_RETURN(const PodSubnets subnets, controller_.PlanOwnSubnets(planned));
     ASSIGN_OR_RETURN(a.slot, state.FreeSlot());
     Attachment& r = a.record;
     r = {.key = spec.key,
@@ -176,8 +181,9 @@ absl::Status Attacher::Reserve(const AttachSpec& spec, LiveAttachment& a) {
     if (r.mtu == 0) r.mtu = controller_.tables()->local.pod_mtu;
     if (r.mtu == 0) r.mtu = kFallbackMtu;
     if (r.kind == AttachKind::kPort) RETURN_IF_ERROR(FitMtu(*state.FindPort(r.port)->port, spec.mtu, r.mtu));
-    RETURN_IF_ERROR(FillAddresses(spec, subnet, r));
-    const absl::Status stored = controller_.store().AddAttachment(r, state.ipam.cursor());
+    const absl::Status filled = FillAddresses(spec, subnets, r);
+    const absl::Status stored =
+        filled.ok() ? controller_.store().AddAttachment(r, state.ipam.cursors()) : filled;
     if (!stored.ok()) {
       for (const InterfaceAddress& address : r.addresses) state.ipam.Release(address.address);
     }
@@ -192,31 +198,39 @@ absl::Status Attacher::Reserve(const AttachSpec& spec, LiveAttachment& a) {
   return controller_.Run({.prepare = prepare, .commit = commit, .publish = false});
 }
 
-/// Strand only.
-absl::Status Attacher::FillAddresses(const AttachSpec& spec, const IpPrefix& subnet, Attachment& a) {
-  ControlState& state = controller_.state();
-  if (spec.addresses.empty()) {
-    ASSIGN_OR_RETURN(const IpAddress address, state.ipam.Allocate(subnet));
-    a.addresses = {{address, subnet.length}};
-    a.gateways = {GatewayOf(subnet)};
-    return absl::OkStatus();
-  }
+/// Strand only. On failure `a` has the addresses taken so far, for the caller to release.
+absl::Status Attacher::FillAddresses(const AttachSpec& spec, const PodSubnets& subnets, Attachment& a) {
   for (const InterfaceAddress& address : spec.addresses) {
-    // A prefix without a gateway of its own (a /32) is served by the node's.
-    const bool own_gateway = address.length <= 30 && !subnet.Contains(address.address);
-    const IpAddress gateway = GatewayOf(own_gateway ? address.prefix() : subnet);
-    absl::Status status = state.ipam.Reserve(address.address);
-    if (status.ok() && address.address == gateway) {
-      state.ipam.Release(address.address);
-      status = InvalidArgument("addresses: {} is the gateway's", ToString(address.address));
-    }
-    if (!status.ok()) {
-      for (const InterfaceAddress& taken : a.addresses) state.ipam.Release(taken.address);
-      return status;
-    }
-    a.addresses.push_back(address);
-    if (a.gateways.empty()) a.gateways = {gateway};
+    RETURN_IF_ERROR(TakeDelegated(address, subnets, a));
   }
+  if (!spec.addresses.empty()) return absl::OkStatus();
+  for (const IpPrefix& subnet : subnets.List()) {
+    ASSIGN_OR_RETURN(const IpAddress address, controller_.state().ipam.Allocate(subnet));
+    a.addresses.push_back({address, subnet.length});
+    a.gateways.push_back(GatewayOf(subnet));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Attacher::TakeDelegated(const InterfaceAddress& address, const PodSubnets& subnets,
+                                     Attachment& a) {
+  const IpFamily family = address.address.family();
+  const auto& subnet = subnets.Of(family);
+  // A prefix without a gateway of its own (a /32) is served by the node's.
+  const bool own_gateway =
+      address.length + 2 <= address.address.bits() && !(subnet && subnet->Contains(address.address));
+  if (!own_gateway && !subnet) {
+    return InvalidArgument("addresses: {} has no gateway: this node has no {} subnet", ToString(address),
+                           family == IpFamily::kV6 ? "IPv6" : "IPv4");
+  }
+  const IpAddress gateway = GatewayOf(own_gateway ? address.prefix() : *subnet);
+  if (address.address == gateway)
+    return InvalidArgument("addresses: {} is the gateway's", ToString(address.address));
+  RETURN_IF_ERROR(controller_.state().ipam.Reserve(address.address));
+  a.addresses.push_back(address);
+  const bool first =
+      std::ranges::none_of(a.gateways, [&](const IpAddress& other) { return other.family() == family; });
+  if (first) a.gateways.push_back(gateway);
   return absl::OkStatus();
 }
 

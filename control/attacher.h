@@ -27,10 +27,11 @@ struct AttachSpec {
   ObjectKey pod;
   std::string pod_uid;
   AttachKind kind = AttachKind::kTap;
-  std::string port;                         ///< kPort: its name
-  MacAddr mac;                              ///< of the pod's end; empty: made from the key
-  uint16_t mtu = 0;                         ///< 0: the network's
-  std::vector<InterfaceAddress> addresses;  ///< of a delegated IPAM plugin; empty: podwired gives one
+  std::string port;  ///< kPort: its name
+  MacAddr mac;       ///< of the pod's end; empty: made from the key
+  uint16_t mtu = 0;  ///< 0: the network's
+  /// Of a delegated IPAM plugin; empty: podwired gives one of each family that the network has.
+  std::vector<InterfaceAddress> addresses;
   std::vector<PodRoute> routes;
   bool host = false;  ///< the node's own network stack; with `routes` it gets no default route
 };
@@ -84,7 +85,8 @@ class Attacher {
     const AttachmentKey key_;
   };
   absl::Status Reserve(const AttachSpec& spec, LiveAttachment& a);
-  absl::Status FillAddresses(const AttachSpec& spec, const IpPrefix& subnet, Attachment& a);
+  absl::Status FillAddresses(const AttachSpec& spec, const PodSubnets& subnets, Attachment& a);
+  absl::Status TakeDelegated(const InterfaceAddress& address, const PodSubnets& subnets, Attachment& a);
   absl::Status BringUp(LiveAttachment& a);
   absl::Status Join(LiveAttachment& a, std::unique_ptr<Port> port, bool publish = true);
   absl::Status JoinExisting(LiveAttachment& a, bool publish = true);

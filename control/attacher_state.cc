@@ -70,8 +70,6 @@ absl::Status Attacher::Ready() const {
           "no network yet: apply the ConfigMap kube-flannel-cfg, or give `network` in podwired's "
           "configuration");
     }
-    if (!d.network()->v4)
-      return absl::UnavailableError("the network has IPv4 disabled: this version needs it");
     if (!s.FreeSlot().ok()) return absl::UnavailableError("this node has as many endpoints as it can");
     return absl::OkStatus();
   });

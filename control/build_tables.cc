@@ -11,6 +11,8 @@
 namespace podwire {
 namespace {
 
+constexpr uint16_t kIpv6MinMtu = 1280;  // RFC 8200 section 5
+
 /// What one call builds, step by step.
 class Builder {
  public:
@@ -31,14 +33,16 @@ class Builder {
     l.name = in_.state.node();
     l.gateway_mac = in_.gateway_mac.empty() ? GatewayMac(l.name) : in_.gateway_mac;
     l.vtep_mac = VtepMac(in_.state);
-    if (const auto subnet = in_.state.SubnetOf(l.name)) {
-      AddGateway(GatewayOf(*subnet));
-      t_->fib.Set(*subnet, {.kind = RouteKind::kSubnetLocal, .why = "this node's pod subnet"});
+    for (const IpPrefix& subnet : in_.state.SubnetsOf(l.name).List()) {
+      AddGateway(GatewayOf(subnet));
+      t_->fib.Set(subnet, {.kind = RouteKind::kSubnetLocal, .why = "this node's pod subnet"});
     }
-    l.pod_mtu = PodMtu(in_.state, UnderlayMtu(in_.underlay, in_.ports));
+    l.pod_mtu = PodMtu(in_.state, in_.underlay, in_.ports);
     if (in_.underlay == nullptr) return;
     l.underlay_address = in_.underlay->address.address;
     l.underlay_length = in_.underlay->address.length;
+    l.underlay_address6 = in_.underlay->address6.address;
+    l.underlay_length6 = in_.underlay->address6.length;
     for (size_t i = 0; i < in_.ports.size(); ++i) {
       if (in_.ports[i].role != PortRole::kUnderlay || in_.ports[i].port == nullptr) continue;
       l.underlay_port = PortId(static_cast<uint16_t>(i));
@@ -128,17 +132,20 @@ class Builder {
   void FillRoutes() {
     const LocalNode& l = t_->local;
     const NetConf* conf = in_.state.network();
-    if (conf != nullptr && conf->v6) {
-      warnings_.push_back("the network has IPv6 enabled: this version forwards IPv4 only");
+    if (conf != nullptr && conf->v6 && l.pod_mtu < kIpv6MinMtu) {
+      warnings_.push_back(
+          fmt::format("pods have MTU {}, but IPv6 needs {}: raise underlay.mtu", l.pod_mtu, kIpv6MinMtu));
     }
     if (in_.underlay == nullptr || l.underlay_port == kNoPort || conf == nullptr) return;
-    CheckPublicIp();
+    CheckOwnNode();
     LocalUnderlay self{.node = l.name,
                        .address = in_.underlay->address,
                        .mtu = UnderlayMtu(in_.underlay, in_.ports),
                        .mac = l.underlay_mac,
-                       .vtep_mac = l.vtep_mac};
+                       .vtep_mac = l.vtep_mac,
+                       .address6 = in_.underlay->address6};
     if (!in_.underlay->gateway.empty()) self.gateway = in_.underlay->gateway;
+    if (!in_.underlay->gateway6.empty()) self.gateway6 = in_.underlay->gateway6;
     RoutePlan plan = BuildRoutes(self, *conf, NodesWithSubnets());
     const auto first = static_cast<uint32_t>(t_->adjacencies.size());
     for (NextHop& hop : plan.next_hops) Add({.hop = std::move(hop), .port = l.underlay_port});
@@ -164,20 +171,34 @@ class Builder {
     std::vector<Node> nodes;
     for (const auto& [name, node] : in_.state.nodes()) {
       nodes.push_back(node);
-      const auto subnet = in_.state.SubnetOf(name);
-      if (!PodCidrOf(node) && subnet) nodes.back().pod_cidrs.push_back(*subnet);
+      const PodSubnets cidrs = PodCidrsOf(node);
+      for (const IpPrefix& subnet : in_.state.SubnetsOf(name).List()) {
+        if (!cidrs.Of(subnet.address.family())) nodes.back().pod_cidrs.push_back(subnet);
+      }
     }
     return nodes;
   }
 
-  void CheckPublicIp() {
+  /// What our Node object tells the peers must be what is configured here.
+  void CheckOwnNode() {
     const Node* self = in_.state.self();
-    if (self == nullptr || self->public_ip.empty() || self->public_ip == in_.underlay->address.address)
-      return;
+    if (self == nullptr) return;
+    CheckPublicIp(*self, "public-ip", self->public_ip, in_.underlay->address.address);
+    CheckPublicIp(*self, "public-ipv6", self->public_ip6, in_.underlay->address6.address);
+    if (!self->vtep_mac6.empty() && self->vtep_mac6 != t_->local.vtep_mac) {
+      warnings_.push_back(
+          fmt::format("node {}: its Node object has VtepMAC {} in backend-v6-data, but {} in backend-data: "
+                      "podwire has one for both, and peers will send to the former",
+                      self->name, ToString(self->vtep_mac6), ToString(t_->local.vtep_mac)));
+    }
+  }
+
+  void CheckPublicIp(const Node& self, const char* annotation, const IpAddress& says, const IpAddress& own) {
+    if (says.empty() || own.empty() || says == own) return;
     warnings_.push_back(
-        fmt::format("node {}: its Node object says public-ip {}, but underlay.address is {}: peers "
+        fmt::format("node {}: its Node object says {} {}, but underlay.address is {}: peers "
                     "will send to the former",
-                    self->name, ToString(self->public_ip), ToString(in_.underlay->address.address)));
+                    self.name, annotation, ToString(says), ToString(own)));
   }
 
   const TablesInput& in_;
@@ -198,11 +219,17 @@ MacAddr GatewayMac(const Config& config) {
 MacAddr VtepMac(const DesiredState& state) {
   const Node* self = state.self();
   if (self != nullptr && !self->vtep_mac.empty()) return self->vtep_mac;
+  if (self != nullptr && !self->vtep_mac6.empty()) return self->vtep_mac6;
   return DeriveMac("vtep " + state.node());
 }
 
-uint16_t PodMtu(const DesiredState& state, uint16_t underlay_mtu) {
-  return state.network() == nullptr ? underlay_mtu : PodMtu(*state.network(), underlay_mtu);
+uint16_t PodMtu(const DesiredState& state, const UnderlayConfig* underlay, std::span<const PortView> ports) {
+  const uint16_t mtu = UnderlayMtu(underlay, ports);
+  const NetConf* conf = state.network();
+  if (conf == nullptr) return mtu;
+  const bool over_ipv6 = underlay != nullptr && TunnelsOverIpv6(*conf, !underlay->address.address.empty(),
+                                                                !underlay->address6.address.empty());
+  return PodMtu(*conf, mtu, over_ipv6);
 }
 
 uint16_t UnderlayMtu(const UnderlayConfig* underlay, std::span<const PortView> ports) {

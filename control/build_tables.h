@@ -44,8 +44,8 @@ MacAddr GatewayMac(const std::string& node);
 MacAddr GatewayMac(const Config& config);
 /// This node's VtepMAC: its Node object's annotation, else fixed by its name.
 MacAddr VtepMac(const DesiredState& state);
-/// L3 bytes that pods may send: by the backend and the underlay's MTU.
-uint16_t PodMtu(const DesiredState& state, uint16_t underlay_mtu);
+/// L3 bytes that pods may send: by the backend and the underlay's MTU and families.
+uint16_t PodMtu(const DesiredState& state, const UnderlayConfig* underlay, std::span<const PortView> ports);
 /// The underlay's MTU: as configured, else its port's; 1500 without an underlay.
 uint16_t UnderlayMtu(const UnderlayConfig* underlay, std::span<const PortView> ports);
 

@@ -122,42 +122,115 @@ absl::Status ReadPorts(const json& value, Config& c) {
   return absl::OkStatus();
 }
 
-/// The prefix's network or broadcast address, which is no host's (a /31 has none, RFC 3021).
+/// The prefix's network or broadcast address, which is no host's (a /31 has none, RFC 3021), or in IPv6 the
+/// routers' anycast address (a /127 has none, RFC 6164).
 bool IsNoHost(const IpPrefix& prefix, const IpAddress& address) {
-  const uint64_t last = (uint64_t{1} << (32 - prefix.length)) - 1;
-  return prefix.length < 31 && (address == prefix.address || address == Offset(prefix.address, last));
+  const uint8_t bits = address.bits();
+  if (prefix.length + 1 >= bits) return false;
+  if (address == prefix.address) return true;
+  const uint64_t last = (uint64_t{1} << (32 - prefix.length % 32)) - 1;
+  return address.is_v4() && address == Offset(prefix.address, last);
+}
+
+std::string NoHostError(const IpAddress& address) {
+  return fmt::format("{} is the prefix's {} address", ToString(address),
+                     address.is_v4() ? "network or broadcast" : "routers' anycast");
+}
+
+bool HasLinkScope(const IpAddress& a) { return a.is_v6() && ParsePrefix("fe80::/10")->Contains(a); }
+
+bool IsUnicast(const IpAddress& a) {
+  if (a.is_v4()) return a.bytes()[0] < 224;
+  return a.bytes()[0] != 0xff && a != *ParseIp("::") && a != *ParseIp("::1");
+}
+
+/// The value of `key`: one string, or an array of strings.
+std::vector<std::string> ReadStrings(JsonReader& r, std::string_view key, std::string_view expected) {
+  std::vector<std::string> texts;
+  const json* value = r.Get(key);
+  if (value == nullptr) return texts;
+  if (value->is_string()) return {value->get<std::string>()};
+  if (!value->is_array() || value->empty()) {
+    r.Fail(key, fmt::format("expected {}, not {}", expected, Brief(*value)));
+    return texts;
+  }
+  for (const json& item : *value) {
+    if (!item.is_string()) {
+      r.Fail(key, fmt::format("expected {}, not {}", expected, Brief(*value)));
+      return {};
+    }
+    texts.push_back(item.get<std::string>());
+  }
+  return texts;
+}
+
+absl::Status CheckUnderlayAddress(const InterfaceAddress& a) {
+  const unsigned longest = a.address.bits() - 1u, shortest = a.address.is_v4() ? 8 : 16;
+  if (a.length < shortest || a.length > longest) {
+    return InvalidArgument("expected a prefix length from {} to {}, not {}", shortest, longest, a.length);
+  }
+  if (IsNoHost(a.prefix(), a.address)) return InvalidArgument("{}", NoHostError(a.address));
+  if (!IsUnicast(a.address)) return InvalidArgument("{} is not a unicast address", ToString(a.address));
+  if (HasLinkScope(a.address)) {
+    return InvalidArgument("{} is link-local: expected an address by which other nodes reach this one",
+                           ToString(a.address));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckGateway(const InterfaceAddress& own, const IpAddress& gateway) {
+  if (own.address.empty()) {
+    return InvalidArgument("{}: underlay.address has no {} address", ToString(gateway),
+                           gateway.is_v6() ? "IPv6" : "IPv4");
+  }
+  const IpPrefix prefix = own.prefix();
+  if (!prefix.Contains(gateway) && !HasLinkScope(gateway))
+    return InvalidArgument("{} is not in {}", ToString(gateway), ToString(prefix));
+  if (IsNoHost(prefix, gateway)) return InvalidArgument("{}", NoHostError(gateway));
+  if (gateway == own.address) return InvalidArgument("is this node's own address");
+  return absl::OkStatus();
 }
 
 void ReadUnderlayAddresses(JsonReader& r, UnderlayConfig& u) {
-  std::string address, gateway;
   r.Require("address", "this node's address on the underlay with its prefix length, like 192.0.2.1/24");
-  r.String("address", address);
-  r.String("gateway", gateway);
+  for (const std::string& text :
+       ReadStrings(r, "address", "an address like 192.0.2.1/24, or an array of one a family")) {
+    const auto parsed = ParseInterfaceAddress(text);
+    if (!parsed.ok()) return r.Fail("address", Message(parsed.status()));
+    InterfaceAddress& own = parsed->address.is_v6() ? u.address6 : u.address;
+    if (!own.address.empty())
+      return r.Fail("address", fmt::format("{} and {}: expected one a family", ToString(own), text));
+    if (const auto status = CheckUnderlayAddress(*parsed); !status.ok())
+      return r.Fail("address", Message(status));
+    own = *parsed;
+  }
   if (!r.ok()) return;
-  const auto parsed = ParseInterfaceAddress(address);
-  if (!parsed.ok()) return r.Fail("address", Message(parsed.status()));
-  u.address = *parsed;
-  if (!u.address.address.is_v4()) return r.Fail("address", "expected an IPv4 address");
-  if (u.address.length < 8 || u.address.length > 31) {
-    return r.Fail("address", fmt::format("expected a prefix length from 8 to 31, not {}", u.address.length));
+  for (const std::string& text : ReadStrings(r, "gateway", "an address, or an array of one a family")) {
+    const auto via = ParseIp(text);
+    if (!via.ok()) return r.Fail("gateway", Message(via.status()));
+    IpAddress& own = via->is_v6() ? u.gateway6 : u.gateway;
+    if (!own.empty())
+      return r.Fail("gateway", fmt::format("{} and {}: expected one a family", ToString(own), text));
+    const auto status = CheckGateway(via->is_v6() ? u.address6 : u.address, *via);
+    if (!status.ok()) return r.Fail("gateway", Message(status));
+    own = *via;
   }
-  const IpPrefix prefix = u.address.prefix();
-  if (IsNoHost(prefix, u.address.address)) {
-    return r.Fail("address", fmt::format("{} is the prefix's network or broadcast address", address));
-  }
-  if (r.Get("gateway") == nullptr) return;
-  const auto via = ParseIp(gateway);
-  if (!via.ok()) return r.Fail("gateway", Message(via.status()));
-  u.gateway = *via;
-  if (!prefix.Contains(u.gateway)) {
-    return r.Fail("gateway", fmt::format("{} is not in {}", gateway, ToString(prefix)));
-  }
-  if (IsNoHost(prefix, u.gateway))
-    return r.Fail("gateway", fmt::format("{} is the prefix's network or broadcast address", gateway));
-  if (u.gateway == u.address.address) r.Fail("gateway", "is this node's own address");
 }
 
-/// Neighbours by address, each on the underlay's own prefix.
+absl::Status CheckNeighbor(const UnderlayConfig& u, const IpAddress& address) {
+  const InterfaceAddress& own = address.is_v6() ? u.address6 : u.address;
+  if (own.address.empty()) {
+    return InvalidArgument("underlay.address has no {} address", address.is_v6() ? "IPv6" : "IPv4");
+  }
+  if (HasLinkScope(address)) return absl::OkStatus();
+  const IpPrefix prefix = own.prefix();
+  if (!prefix.Contains(address) || address == own.address)
+    return InvalidArgument("is no other node's address in {}", ToString(prefix));
+  if (IsNoHost(prefix, address)) return InvalidArgument("{}", NoHostError(address));
+  return absl::OkStatus();
+}
+
+/// Neighbours by address, each on the underlay's own prefixes or link-local.
 absl::Status ReadNeighbors(const json& value, UnderlayConfig& u) {
   constexpr std::string_view kPath = "underlay.neighbors";
   if (!value.is_object())
@@ -167,13 +240,8 @@ absl::Status ReadNeighbors(const json& value, UnderlayConfig& u) {
     const std::string path = fmt::format("{}[\"{}\"]", kPath, text);
     const auto address = ParseIp(text);
     if (!address.ok()) return InvalidArgument("{}: {}", path, Message(address.status()));
-    if (!u.address.prefix().Contains(*address) || *address == u.address.address) {
-      return InvalidArgument("{}: is no other node's address in {}", path, ToString(u.address.prefix()));
-    }
-    if (IsNoHost(u.address.prefix(), *address)) {
-      return InvalidArgument("{}: is the network or broadcast address of {}", path,
-                             ToString(u.address.prefix()));
-    }
+    if (const auto status = CheckNeighbor(u, *address); !status.ok())
+      return InvalidArgument("{}: {}", path, Message(status));
     const auto mac = ReadUnicastMac(mac_text);
     if (!mac.ok()) return InvalidArgument("{}: {}", path, Message(mac.status()));
     u.neighbors.emplace_back(*address, *mac);

@@ -35,11 +35,13 @@ struct ListenAddress {
 absl::StatusOr<ListenAddress> ParseListenAddress(std::string_view text);
 
 struct UnderlayConfig {
-  std::string port;          ///< one of Config::ports
-  InterfaceAddress address;  ///< IPv4
-  IpAddress gateway;         ///< empty: none
-  uint16_t mtu = 0;          ///< 0: the port's
-  /// IPv4 neighbours whose MAC is fixed: ARP neither asks for them nor changes them.
+  std::string port;             ///< one of Config::ports
+  InterfaceAddress address;     ///< IPv4; empty: none
+  IpAddress gateway;            ///< empty: none
+  uint16_t mtu = 0;             ///< 0: the port's
+  InterfaceAddress address6{};  ///< IPv6; empty: none
+  IpAddress gateway6{};         ///< may be link-local
+  /// Neighbours whose MAC is fixed: nobody asks for them and no answer changes them.
   std::vector<std::pair<IpAddress, MacAddr>> neighbors{};
 };
 

@@ -65,7 +65,7 @@ void Controller::Edit(const std::function<void()>& fn) {
 absl::Status Controller::Load() {
   ASSIGN_OR_RETURN(const std::vector<StoredObject> stored, store_.LoadObjects());
   ASSIGN_OR_RETURN(DesiredState::PlannedSubnets planned, store_.LoadPlannedSubnets());
-  ASSIGN_OR_RETURN(const IpAddress cursor, store_.LoadCursor());
+  ASSIGN_OR_RETURN(const std::vector<IpAddress> cursors, store_.LoadCursors());
   std::vector<std::string> documents;
   for (const StoredObject& o : stored) documents.push_back(o.json);
   const ParsedObjects parsed = ParseObjects(documents, "default");
@@ -75,7 +75,7 @@ absl::Status Controller::Load() {
   return Run({.commit = [&] {
     for (const ParsedObject& o : parsed.objects) state_.desired.Put(o);
     state_.desired.SetPlannedSubnets(std::move(planned));
-    state_.ipam.set_cursor(cursor);
+    for (const IpAddress& cursor : cursors) state_.ipam.set_cursor(cursor);
   }});
 }
 
@@ -124,26 +124,29 @@ void Controller::Publish() {
   Edit([&] { state_.warnings = std::move(result.warnings); });
 }
 
-absl::StatusOr<IpPrefix> Controller::PlanOwnSubnet(DesiredState::PlannedSubnets& planned) {
+absl::StatusOr<PodSubnets> Controller::PlanOwnSubnets(DesiredState::PlannedSubnets& planned) {
   const DesiredState& d = state_.desired;
+  const NetConf* network = d.network();
   planned = d.planned_subnets();
-  if (const auto subnet = d.SubnetOf(d.node())) return *subnet;
-  if (d.network() == nullptr) {
+  PodSubnets subnets = d.SubnetsOf(d.node());
+  if (network == nullptr) {
+    if (!subnets.empty()) return subnets;
     return Error(absl::StatusCode::kFailedPrecondition,
                  "node {} has no network: apply the ConfigMap kube-flannel-cfg, or give `network` in the "
                  "configuration "
                  "file",
                  d.node());
   }
-  if (!d.network()->v4) {
-    return Error(absl::StatusCode::kFailedPrecondition,
-                 "the network has IPv4 disabled: this version needs it");
-  }
+  const bool complete = (!network->v4 || subnets.v4) && (!network->v6 || subnets.v6);
+  if (complete) return subnets;
   std::vector<std::string> wanted{d.node()};
   for (const auto& [name, node] : d.nodes()) wanted.push_back(name);
-  ASSIGN_OR_RETURN(planned, PlanSubnets(d.nodes(), wanted, *d.network(), d.planned_subnets()));
+  ASSIGN_OR_RETURN(planned, PlanSubnets(d.nodes(), wanted, *network, d.planned_subnets()));
   RETURN_IF_ERROR(store_.WriteObjects({.planned_subnets = &planned}));
-  return planned.at(d.node());
+  const PodSubnets& own = planned[d.node()];
+  if (!subnets.v4) subnets.v4 = own.v4;
+  if (!subnets.v6) subnets.v6 = own.v6;
+  return subnets;
 }
 
 absl::StatusOr<PortId> Controller::AddPort(const PortConfig& config, std::unique_ptr<Port> port,

@@ -83,9 +83,10 @@ class Controller {
   /// Takes every port out, to end. Pods' taps stay in their namespaces.
   void ReleasePorts();
 
-  /// This node's pod subnet; plans and records one if it has none. FailedPrecondition says what is missing.
-  /// Strand only (in Change::prepare); the plan goes into force with `planned` in Change::commit.
-  absl::StatusOr<IpPrefix> PlanOwnSubnet(DesiredState::PlannedSubnets& planned);
+  /// This node's pod subnets, one for each family of the network; plans and records those that it has not.
+  /// FailedPrecondition says what is missing. Strand only (in Change::prepare); the plan goes into force with
+  /// `planned` in Change::commit.
+  absl::StatusOr<PodSubnets> PlanOwnSubnets(DesiredState::PlannedSubnets& planned);
 
   absl::Status Run(Change change) { return strand_->Run(std::move(change)); }
   /// Strand only: for Change's functions.

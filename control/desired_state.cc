@@ -16,11 +16,13 @@ ObjectKey KeyOf(const ObjectId& id) { return {id.ns, id.name}; }
 
 }  // namespace
 
-std::optional<IpPrefix> PodCidrOf(const Node& node) {
+PodSubnets PodCidrsOf(const Node& node) {
+  PodSubnets subnets;
   for (const IpPrefix& p : node.pod_cidrs) {
-    if (p.address.is_v4()) return p;
+    std::optional<IpPrefix>& own = subnets.Of(p.address.family());
+    if (!own) own = p;
   }
-  return std::nullopt;
+  return subnets;
 }
 
 const NetConf* DesiredState::network() const {
@@ -33,12 +35,18 @@ const Node* DesiredState::self() const {
   return it == nodes_.end() ? nullptr : &it->second;
 }
 
-std::optional<IpPrefix> DesiredState::SubnetOf(const std::string& node) const {
-  if (const auto it = nodes_.find(node); it != nodes_.end()) {
-    if (auto cidr = PodCidrOf(it->second)) return cidr;
+PodSubnets DesiredState::SubnetsOf(const std::string& node) const {
+  PodSubnets subnets;
+  if (const auto it = nodes_.find(node); it != nodes_.end()) subnets = PodCidrsOf(it->second);
+  if (const auto it = planned_.find(node); it != planned_.end()) {
+    if (!subnets.v4) subnets.v4 = it->second.v4;
+    if (!subnets.v6) subnets.v6 = it->second.v6;
   }
-  const auto it = planned_.find(node);
-  return it == planned_.end() ? std::nullopt : std::optional(it->second);
+  if (const NetConf* conf = network(); conf != nullptr) {
+    if (!conf->v4) subnets.v4.reset();
+    if (!conf->v6) subnets.v6.reset();
+  }
+  return subnets;
 }
 
 const LiveAttachment* DesiredState::FindAttachment(const AttachmentKey& key) const {

@@ -16,6 +16,7 @@
 #include "net/id.h"
 #include "overlay/net_conf.h"
 #include "overlay/node.h"
+#include "overlay/subnet_plan.h"
 
 namespace podwire {
 
@@ -27,14 +28,14 @@ struct LiveAttachment {
   std::string trouble;            ///< why it does not work; empty: it does
 };
 
-/// The node's IPv4 pod subnet: the first of its podCIDRs.
-std::optional<IpPrefix> PodCidrOf(const Node& node);
+/// The node's pod subnets: the first of its podCIDRs of each family.
+PodSubnets PodCidrsOf(const Node& node);
 
 /// What the switch is to enforce and forward: objects as applied, attachments as recorded, and the policy
 /// model that follows from both. Plain data; the owner serializes edits.
 class DesiredState {
  public:
-  using PlannedSubnets = std::map<std::string, IpPrefix>;
+  using PlannedSubnets = std::map<std::string, PodSubnets>;
 
   /// `network`: the configuration file's, which an applied ConfigMap overrides.
   DesiredState(std::string node, std::optional<NetConf> network)
@@ -51,8 +52,8 @@ class DesiredState {
   const NetConf* network() const;
   /// This node's Node object; nullptr: none applied.
   const Node* self() const;
-  /// podCIDR, else the planned subnet.
-  std::optional<IpPrefix> SubnetOf(const std::string& node) const;
+  /// Of each family that the network has the podCIDR, else the planned subnet.
+  PodSubnets SubnetsOf(const std::string& node) const;
   const LiveAttachment* FindAttachment(const AttachmentKey& key) const;
   /// Counts up whenever the policy model or the set of local pods changes.
   uint64_t policy_revision() const { return policy_revision_; }

@@ -1,5 +1,7 @@
 #include "control/explain.h"
 
+#include <netinet/in.h>
+
 #include <sstream>
 
 #include "net/status.h"
@@ -7,10 +9,12 @@
 namespace podwire {
 namespace {
 
-absl::StatusOr<IpAddress> Resolve(const ControlState& state, const std::string& field,
-                                  const std::string& name, const std::string& default_namespace) {
+/// The addresses that `name` stands for.
+absl::StatusOr<std::vector<IpAddress>> Resolve(const ControlState& state, const std::string& field,
+                                               const std::string& name,
+                                               const std::string& default_namespace) {
   if (name.empty()) return InvalidArgument("{}: expected namespace/name, name or address", field);
-  if (const auto ip = ParseIp(name); ip.ok()) return *ip;
+  if (const auto ip = ParseIp(name); ip.ok()) return std::vector<IpAddress>{*ip};
   const size_t slash = name.find('/');
   const ObjectKey key = slash == std::string::npos ? ObjectKey{default_namespace, name}
                                                    : ObjectKey{name.substr(0, slash), name.substr(slash + 1)};
@@ -22,7 +26,22 @@ absl::StatusOr<IpAddress> Resolve(const ControlState& state, const std::string& 
     return Error(absl::StatusCode::kFailedPrecondition, "{}: pod {} has no address: it is not attached",
                  field, ToString(key));
   }
-  return pod->second.addresses.front();
+  return pod->second.addresses;
+}
+
+/// The first pair of one family.
+absl::Status ChooseAddresses(const std::vector<IpAddress>& from, const std::vector<IpAddress>& to,
+                             Headers& h) {
+  for (const IpAddress& src : from) {
+    for (const IpAddress& dst : to) {
+      if (src.family() != dst.family()) continue;
+      h.src = src;
+      h.dst = dst;
+      return absl::OkStatus();
+    }
+  }
+  return InvalidArgument("from has {} and to has {}: they have no address family in common",
+                         ToString(from.front()), ToString(to.front()));
 }
 
 /// Where a packet from this source would come in.
@@ -80,9 +99,11 @@ absl::StatusOr<ExplainResult> Explain(const ControlState& state, const Tables& t
                                       const ExplainQuery& query) {
   const std::string ns = query.default_namespace.empty() ? "default" : query.default_namespace;
   ExplainResult r;
-  ASSIGN_OR_RETURN(r.headers.src, Resolve(state, "from", query.from, ns));
-  ASSIGN_OR_RETURN(r.headers.dst, Resolve(state, "to", query.to, ns));
-  r.headers.proto = query.proto;
+  ASSIGN_OR_RETURN(const std::vector<IpAddress> from, Resolve(state, "from", query.from, ns));
+  ASSIGN_OR_RETURN(const std::vector<IpAddress> to, Resolve(state, "to", query.to, ns));
+  RETURN_IF_ERROR(ChooseAddresses(from, to, r.headers));
+  const bool icmpv6 = query.proto == IPPROTO_ICMP && r.headers.src.is_v6();
+  r.headers.proto = icmpv6 ? static_cast<uint8_t>(IPPROTO_ICMPV6) : query.proto;
   r.headers.dst_port = query.port;
   r.headers.src_port = query.src_port;
   SetOrigin(tables, r.headers);

@@ -14,7 +14,7 @@ namespace podwire {
 struct ExplainQuery {
   std::string from;  ///< namespace/name, name, or address
   std::string to;
-  uint8_t proto = 6;
+  uint8_t proto = 6;  ///< ICMP means ICMPv6 between IPv6 addresses
   uint16_t port = 0;
   uint16_t src_port = 0;
   std::string default_namespace = "default";
@@ -29,8 +29,9 @@ struct ExplainResult {
   std::vector<std::string> isolating;  ///< ns/name of the policies that denied
 };
 
-/// Runs a made-up first packet of a connection through decide(), from where it would come in. NotFound names
-/// a pod that does not exist, FailedPrecondition one without an address.
+/// Runs a made-up first packet of a connection through decide(), from where it would come in; between two
+/// pods of both families by IPv4. NotFound names a pod that does not exist, FailedPrecondition one without an
+/// address.
 absl::StatusOr<ExplainResult> Explain(const ControlState& state, const Tables& tables,
                                       const ExplainQuery& query);
 

@@ -15,11 +15,18 @@ void FillNetwork(const ControlState& s, const Tables& t, const Config& config, v
     out.set_backend(std::string(ToString(conf->backend)) +
                     (conf->direct_routing ? " with DirectRouting" : ""));
   }
-  if (const auto subnet = d.SubnetOf(d.node())) out.set_pod_subnet(ToString(*subnet));
+  out.set_pod_subnet(ToString(d.SubnetsOf(d.node())));
   if (config.underlay) {
     const UnderlayConfig& u = *config.underlay;
-    out.set_underlay(fmt::format("port {}, address {}, gateway {}", u.port, ToString(u.address),
-                                 u.gateway.empty() ? "none" : ToString(u.gateway)));
+    const auto join = [](const std::string& a, const std::string& b) {
+      return a + (a.empty() || b.empty() ? "" : ",") + b;
+    };
+    const auto address = [](const InterfaceAddress& a) { return a.address.empty() ? "" : ToString(a); };
+    const auto gateway = [](const IpAddress& a) { return a.empty() ? "" : ToString(a); };
+    const std::string gateways = join(gateway(u.gateway), gateway(u.gateway6));
+    out.set_underlay(fmt::format("port {}, address {}, gateway {}", u.port,
+                                 join(address(u.address), address(u.address6)),
+                                 gateways.empty() ? "none" : gateways));
   }
   out.set_pod_mtu(t.local.pod_mtu);
   out.set_nodes(static_cast<uint32_t>(d.nodes().size()));

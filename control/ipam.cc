@@ -1,32 +1,46 @@
 #include "control/ipam.h"
 
 #include <arpa/inet.h>
+#include <endian.h>
+
+#include <algorithm>
+#include <cstring>
 
 #include "net/status.h"
 
 namespace podwire {
 namespace {
 
-uint32_t HostOrder(const IpAddress& a) { return ntohl(a.v4().be); }
+constexpr unsigned kMostHostBits = 63;  // of IPv6 subnets; so many pods there are not
+
+/// The address' last 64 bits (all of IPv4's), host order.
+uint64_t Low(const IpAddress& a) {
+  if (a.is_v4()) return ntohl(a.v4().be);
+  uint64_t be;
+  std::memcpy(&be, a.bytes().data() + 8, sizeof be);
+  return be64toh(be);
+}
 
 }  // namespace
 
 absl::StatusOr<IpAddress> Ipam::Allocate(const IpPrefix& subnet) {
-  if (!subnet.address.is_v4() || subnet.length > 30) {
+  const unsigned host_bits = std::min<unsigned>(subnet.address.bits() - subnet.length, kMostHostBits);
+  if (host_bits < 2) {
     return Error(absl::StatusCode::kFailedPrecondition, "subnet {} has no room for pods", ToString(subnet));
   }
-  const uint64_t size = uint64_t{1} << (32 - subnet.length);
-  const uint64_t first = 2;         // behind the network address and the gateway
-  const uint64_t count = size - 3;  // nor the broadcast address
+  const bool v4 = subnet.address.is_v4();
+  const uint64_t first = 2;                                          // behind the network and the gateway
+  const uint64_t count = (uint64_t{1} << host_bits) - (v4 ? 3 : 2);  // nor IPv4's broadcast address
+  IpAddress& cursor = CursorOf(subnet.address.family());
   uint64_t next = 0;
-  if (cursor_.is_v4() && subnet.Contains(cursor_)) {
-    const uint64_t last = HostOrder(cursor_) - HostOrder(subnet.address);
+  if (subnet.Contains(cursor)) {
+    const uint64_t last = Low(cursor) - Low(subnet.address);
     next = last + 1 < first ? 0 : (last + 1 - first) % count;
   }
   for (uint64_t i = 0; i < count; ++i) {
     const IpAddress a = Offset(subnet.address, first + (next + i) % count);
     if (!used_.insert(a).second) continue;
-    cursor_ = a;
+    cursor = a;
     return a;
   }
   return Error(

@@ -24,8 +24,9 @@ struct NodeProblem {
 std::vector<NodeProblem> CheckPodCidrs(const std::map<std::string, Node>& nodes, const NetConf* network,
                                        const DesiredState::PlannedSubnets& pinned);
 
-/// Subnets for the nodes of `wanted` that have no podCIDR: those of `before` that still fit stay, the others
-/// get the first free one by flannel's rules. ResourceExhausted when the network has no room.
+/// Subnets for the nodes of `wanted` that have no podCIDR of a family of the network's: those of `before`
+/// that still fit stay, the others get the first free one by flannel's rules. ResourceExhausted when the
+/// network has no room.
 absl::StatusOr<DesiredState::PlannedSubnets> PlanSubnets(const std::map<std::string, Node>& nodes,
                                                          const std::vector<std::string>& wanted,
                                                          const NetConf& network,

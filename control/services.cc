@@ -10,7 +10,7 @@ namespace {
 constexpr size_t kLongestMessage = 1500;
 
 constexpr std::pair<const char*, uint8_t> kProtocols[] = {
-    {"tcp", 6}, {"udp", 17}, {"sctp", 132}, {"icmp", 1}};
+    {"tcp", 6}, {"udp", 17}, {"sctp", 132}, {"icmp", 1}, {"icmpv6", 58}};
 
 }  // namespace
 
@@ -45,8 +45,8 @@ absl::StatusOr<uint8_t> ParseProtocol(const std::string& text) {
   uint8_t number = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
   if (error == std::errc{} && end == text.data() + text.size()) return number;
-  return InvalidArgument("protocol: expected tcp, udp, sctp, icmp or a number from 0 to 255, not \"{}\"",
-                         text);
+  return InvalidArgument(
+      "protocol: expected tcp, udp, sctp, icmp, icmpv6 or a number from 0 to 255, not \"{}\"", text);
 }
 
 std::string PodOf(const Tables& t, EndpointId id) {

@@ -44,7 +44,7 @@ std::string Shorten(std::string text, size_t limit);
 /// The same code (they agree) and the message, cut to what every gRPC client takes.
 grpc::Status ToGrpc(const absl::Status& s);
 
-/// "tcp", "udp", "sctp", "icmp", or a number as text.
+/// "tcp", "udp", "sctp", "icmp", "icmpv6", or a number as text.
 std::string ProtocolName(uint8_t proto);
 absl::StatusOr<uint8_t> ParseProtocol(const std::string& text);
 /// "namespace/name" of the endpoint in a slot; empty: none.

@@ -32,6 +32,10 @@ constexpr std::string_view StateText(AttachState s) {
   return "";
 }
 
+constexpr std::string_view CursorKey(IpFamily family) {
+  return family == IpFamily::kV6 ? "ipam_cursor6" : "ipam_cursor";
+}
+
 AttachState StateFrom(std::string_view text) {
   if (text == "up") return AttachState::kUp;
   return text == "adding" ? AttachState::kAdding : AttachState::kDeleting;
@@ -102,15 +106,15 @@ absl::StatusOr<std::vector<StoredObject>> Store::LoadObjects() {
   }
 }
 
-absl::StatusOr<std::map<std::string, IpPrefix>> Store::LoadPlannedSubnets() {
+absl::StatusOr<std::map<std::string, PodSubnets>> Store::LoadPlannedSubnets() {
   const std::lock_guard lock(mutex_);
   ASSIGN_OR_RETURN(Statement read, Statement::Prepare(db_.get(), "SELECT node, subnet FROM planned_subnets"));
-  std::map<std::string, IpPrefix> subnets;
+  std::map<std::string, PodSubnets> subnets;
   while (true) {
     ASSIGN_OR_RETURN(const bool row, read.Step());
     if (!row) return subnets;
-    ASSIGN_OR_RETURN(const IpPrefix subnet, ParsePrefix(read.Text(1)));
-    subnets.emplace(read.Text(0), subnet);
+    ASSIGN_OR_RETURN(const PodSubnets planned, ParsePodSubnets(read.Text(1)));
+    subnets.emplace(read.Text(0), planned);
   }
 }
 
@@ -158,7 +162,7 @@ absl::StatusOr<std::vector<Attachment>> Store::LoadAttachments() {
   }
 }
 
-absl::Status Store::AddAttachment(const Attachment& a, const IpAddress& cursor) {
+absl::Status Store::AddAttachment(const Attachment& a, std::span<const IpAddress> cursors) {
   const std::lock_guard lock(mutex_);
   sqlite3* db = db_.get();
   ASSIGN_OR_RETURN(Transaction t, Transaction::Begin(db));
@@ -169,7 +173,9 @@ absl::Status Store::AddAttachment(const Attachment& a, const IpAddress& cursor) 
     ASSIGN_OR_RETURN(Statement add, Statement::Prepare(db, "INSERT INTO addresses VALUES (?, ?, ?)"));
     RETURN_IF_ERROR(add.Bind(ToString(address.address)).Bind(a.key.container_id).Bind(a.key.ifname).Run());
   }
-  if (!cursor.empty()) RETURN_IF_ERROR(PutMeta("ipam_cursor", ToString(cursor)));
+  for (const IpAddress& cursor : cursors) {
+    if (!cursor.empty()) RETURN_IF_ERROR(PutMeta(CursorKey(cursor.family()), ToString(cursor)));
+  }
   return t.Commit();
 }
 
@@ -189,12 +195,17 @@ absl::Status Store::RemoveAttachment(const AttachmentKey& key) {
   return s.Bind(key.container_id).Bind(key.ifname).Run();
 }
 
-absl::StatusOr<IpAddress> Store::LoadCursor() {
+absl::StatusOr<std::vector<IpAddress>> Store::LoadCursors() {
   const std::lock_guard lock(mutex_);
-  ASSIGN_OR_RETURN(Statement s,
-                   Statement::Prepare(db_.get(), "SELECT value FROM meta WHERE key = 'ipam_cursor'"));
-  ASSIGN_OR_RETURN(const bool row, s.Step());
-  return row ? ParseIp(s.Text(0)) : IpAddress();
+  std::vector<IpAddress> cursors;
+  for (const IpFamily family : {IpFamily::kV4, IpFamily::kV6}) {
+    ASSIGN_OR_RETURN(Statement s, Statement::Prepare(db_.get(), "SELECT value FROM meta WHERE key = ?"));
+    ASSIGN_OR_RETURN(const bool row, s.Bind(CursorKey(family)).Step());
+    if (!row) continue;
+    ASSIGN_OR_RETURN(const IpAddress cursor, ParseIp(s.Text(0)));
+    cursors.push_back(cursor);
+  }
+  return cursors;
 }
 
 absl::Status Store::PutMeta(std::string_view key, std::string_view value) {

@@ -3,6 +3,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -13,6 +14,7 @@
 #include "control/attachment.h"
 #include "control/sqlite.h"
 #include "net/address.h"
+#include "overlay/subnet_plan.h"
 
 namespace podwire {
 
@@ -33,7 +35,7 @@ struct ObjectEdit {
   std::vector<StoredObject> put;
   std::vector<ObjectId> remove;
   /// Subnets planned for nodes without one, by node; replaces all recorded. Unset: unchanged.
-  const std::map<std::string, IpPrefix>* planned_subnets = nullptr;
+  const std::map<std::string, PodSubnets>* planned_subnets = nullptr;
 };
 
 /// What survives podwired: applied objects, attachments, addresses given out, planned subnets. SQLite in the
@@ -45,18 +47,18 @@ class Store {
   static absl::StatusOr<std::unique_ptr<Store>> Open(const std::string& file);
 
   absl::StatusOr<std::vector<StoredObject>> LoadObjects();
-  absl::StatusOr<std::map<std::string, IpPrefix>> LoadPlannedSubnets();
+  absl::StatusOr<std::map<std::string, PodSubnets>> LoadPlannedSubnets();
   absl::Status WriteObjects(const ObjectEdit& edit);
 
   absl::StatusOr<std::vector<Attachment>> LoadAttachments();
-  /// Records the attachment and its addresses; `cursor` is IPAM's. AlreadyExists when the key or an address
+  /// Records the attachment and its addresses; `cursors` are IPAM's. AlreadyExists when the key or an address
   /// is taken.
-  absl::Status AddAttachment(const Attachment& a, const IpAddress& cursor);
+  absl::Status AddAttachment(const Attachment& a, std::span<const IpAddress> cursors);
   absl::Status SetAttachmentState(const AttachmentKey& key, AttachState state);
   /// Forgets it and its addresses. OK when there is none.
   absl::Status RemoveAttachment(const AttachmentKey& key);
-  /// The last cursor given to AddAttachment; empty: none.
-  absl::StatusOr<IpAddress> LoadCursor();
+  /// The last cursors given to AddAttachment, at most one a family.
+  absl::StatusOr<std::vector<IpAddress>> LoadCursors();
 
  private:
   explicit Store(SqlitePtr db) : db_(std::move(db)) {}

@@ -76,7 +76,7 @@ _podwire() {{
 {4}  esac
   case $prev in
     -o | --output) words="table wide json name" ;;
-    --proto) words="tcp udp sctp icmp" ;;
+    --proto) words="tcp udp sctp icmp icmpv6" ;;
     --verdict) words="allowed denied" ;;
     --kind) words="tap netdev vhost-user pci vdev" ;;
     --from | --to | --pod) words=$(_podwire_pods) ;;

@@ -104,7 +104,7 @@ void AddExplainCommand(CLI::App& app, Context& context) {
   explain->add_option("--to", options->to, "Destination: a pod or an address, with its port")
       ->required()
       ->type_name("[NS/]POD|IP[:PORT]");
-  explain->add_option("--proto", options->protocol, "tcp (default), udp, sctp, icmp or a number");
+  explain->add_option("--proto", options->protocol, "tcp (default), udp, sctp, icmp, icmpv6 or a number");
   explain->add_option("--port", options->port, "Destination port, if --to has none")
       ->check(CLI::Range(1u, 65535u));
   explain->add_option("--src-port", options->source_port, "Source port (any)")->check(CLI::Range(1u, 65535u));

@@ -66,7 +66,7 @@ std::shared_ptr<FlowOptions> AddFilters(CLI::App& command) {
       ->check(CLI::Range(1u, 65535u))
       ->type_name("N");
   command.add_option_function<std::string>(
-      "--proto", [&](const std::string& v) { filter.set_protocol(v); }, "tcp, udp, sctp, icmp or a number");
+      "--proto", [&](const std::string& v) { filter.set_protocol(v); }, "tcp, udp, sctp, icmp, icmpv6 or a number");
   command
       .add_option_function<std::string>(
           "--verdict", [&](const std::string& v) { filter.set_verdict(v); }, "allowed or denied")

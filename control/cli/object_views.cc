@@ -209,7 +209,12 @@ View<Json> NodeView() {
                             const std::string all = JoinStrings(At(o, {"spec", "podCIDRs"}));
                             return all.empty() ? Text(o, {"spec", "podCIDR"}) : all;
                           }});
-  view.columns.push_back({"PUBLIC-IP", [](const Json& o) { return Annotation(o, "public-ip"); }});
+  view.columns.push_back({"PUBLIC-IP", [](const Json& o) {
+                            std::string text = Annotation(o, "public-ip");
+                            const std::string six = Annotation(o, "public-ipv6");
+                            if (!six.empty()) AppendList(text, six);
+                            return text;
+                          }});
   view.columns.push_back({"BACKEND", [](const Json& o) { return Annotation(o, "backend-type"); }});
   view.columns.push_back({"BACKEND-DATA", [](const Json& o) { return Annotation(o, "backend-data"); }, true});
   view.columns.push_back({"LABELS",

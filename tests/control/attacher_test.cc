@@ -14,14 +14,20 @@ namespace podwire {
 namespace {
 
 constexpr const char* kNetns = "/proc/self/ns/net";
+constexpr const char* kNetwork = R"({"Network":"10.244.0.0/16","Backend":{"Type":"host-gw"}})";
+constexpr const char* kDualNetwork =
+    R"({"Network":"10.244.0.0/16","EnableIPv6":true,"IPv6Network":"fd44::/48","Backend":{"Type":"host-gw"}})";
+constexpr const char* kSixNetwork =
+    R"({"EnableIPv4":false,"EnableIPv6":true,"IPv6Network":"fd44::/48","Backend":{"Type":"host-gw"}})";
 
 /// A controller over a switch that only remembers its tables, and a machine that only remembers its ports.
 class TestNode {
  public:
-  explicit TestNode(const std::string& dir) : store_(*Store::Open(dir + "/state.db")) {
+  explicit TestNode(const std::string& dir, const char* network = kNetwork)
+      : store_(*Store::Open(dir + "/state.db")) {
     config_.node = "node-a";
     config_.state_dir = dir;
-    config_.network = ParseNetConfText(R"({"Network":"10.244.0.0/16","Backend":{"Type":"host-gw"}})").value();
+    config_.network = ParseNetConfText(network).value();
     auto first = std::make_unique<Tables>();
     first->policy = std::make_shared<const CompiledPolicy>(Compile({}, {}));
     tables_ = std::move(first);
@@ -117,6 +123,68 @@ TEST_F(AttacherTest, AttachCheckDetach) {
   EXPECT_EQ(node.attachments(), 0u);
   EXPECT_TRUE(node.store().LoadAttachments()->empty());
   EXPECT_EQ(node.controller().tables()->EndpointOf(*ParseIp("10.244.1.2")), nullptr);
+}
+
+TEST_F(AttacherTest, DualStackPodsHaveAnAddressOfEachFamily) {
+  {
+    TestNode node(dir_.path(), kDualNetwork);
+    ASSERT_TRUE(node.attacher().Ready().ok());
+    const auto a = node.attacher().Attach(node.Spec("c1"));
+    ASSERT_TRUE(a.ok()) << Message(a.status());
+    ASSERT_EQ(a->record.addresses.size(), 2u);
+    EXPECT_EQ(ToString(a->record.addresses[0]), "10.244.1.2/24");
+    EXPECT_EQ(ToString(a->record.addresses[1]), "fd44:0:0:1::2/64");
+    ASSERT_EQ(a->record.gateways.size(), 2u);
+    EXPECT_EQ(ToString(a->record.gateways[1]), "fd44:0:0:1::1");
+    const PodInterface pod = InterfaceOf(a->record);
+    EXPECT_EQ(ToString(pod.addresses[1]), "fd44:0:0:1::2/128");
+    ASSERT_EQ(GatewayRoutes(pod).size(), 2u);
+    EXPECT_EQ(ToString(GatewayRoutes(pod)[1]), "::/0");
+    const auto t = node.controller().tables();
+    EXPECT_EQ(t->EndpointOf(*ParseIp("10.244.1.2")), t->EndpointOf(*ParseIp("fd44:0:0:1::2")));
+    EXPECT_TRUE(node.attacher().Check({"c1", "eth0"}, kNetns, a->record.addresses).ok());
+  }
+  TestNode node(dir_.path(), kDualNetwork);
+  ASSERT_TRUE(node.attacher().Recover().ok());
+  EXPECT_NE(node.controller().tables()->EndpointOf(*ParseIp("fd44:0:0:1::2")), nullptr);
+  const auto next = node.attacher().Attach(node.Spec("c2"));
+  ASSERT_TRUE(next.ok()) << Message(next.status());
+  EXPECT_EQ(ToString(next->record.addresses[1]), "fd44:0:0:1::3/64") << "both cursors survive";
+  EXPECT_TRUE(*node.attacher().Detach({"c1", "eth0"}));
+  EXPECT_EQ(node.controller().tables()->EndpointOf(*ParseIp("fd44:0:0:1::2")), nullptr);
+}
+
+TEST_F(AttacherTest, Ipv6OnlyPods) {
+  TestNode node(dir_.path(), kSixNetwork);
+  ASSERT_TRUE(node.attacher().Ready().ok());
+  const auto a = node.attacher().Attach(node.Spec("c1"));
+  ASSERT_TRUE(a.ok()) << Message(a.status());
+  ASSERT_EQ(a->record.addresses.size(), 1u);
+  EXPECT_EQ(ToString(a->record.addresses[0]), "fd44:0:0:1::2/64");
+  AttachSpec four = node.Spec("c2");
+  four.addresses = {*ParseInterfaceAddress("192.0.2.7/32")};
+  const auto refused = node.attacher().Attach(four);
+  ASSERT_EQ(refused.status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_NE(Message(refused.status()).find("no IPv4 subnet"), std::string::npos);
+}
+
+TEST_F(AttacherTest, DelegatedAddressesOfBothFamilies) {
+  TestNode node(dir_.path(), kDualNetwork);
+  AttachSpec spec = node.Spec("c1");
+  spec.addresses = {*ParseInterfaceAddress("10.22.0.7/16"), *ParseInterfaceAddress("fd22::7/64"),
+                    *ParseInterfaceAddress("fd44:0:0:1::99/128")};
+  const auto a = node.attacher().Attach(spec);
+  ASSERT_TRUE(a.ok()) << Message(a.status());
+  ASSERT_EQ(a->record.gateways.size(), 2u) << "one a family";
+  EXPECT_EQ(ToString(a->record.gateways[0]), "10.22.0.1");
+  EXPECT_EQ(ToString(a->record.gateways[1]), "fd22::1");
+  AttachSpec bad = node.Spec("c2");
+  bad.addresses = {*ParseInterfaceAddress("10.22.0.8/16"), *ParseInterfaceAddress("fd22::1/64")};
+  EXPECT_EQ(node.attacher().Attach(bad).status().code(), absl::StatusCode::kInvalidArgument);
+  bad.addresses[1] = *ParseInterfaceAddress("fd22::7/64");
+  EXPECT_EQ(node.attacher().Attach(bad).status().code(), absl::StatusCode::kAlreadyExists);
+  bad.addresses[1] = *ParseInterfaceAddress("fd22::8/64");
+  EXPECT_TRUE(node.attacher().Attach(bad).ok()) << "the refused ones gave 10.22.0.8 back";
 }
 
 TEST_F(AttacherTest, AFailedAttachLeavesNothing) {

@@ -103,6 +103,81 @@ TEST_F(BuildTablesTest, LocalNodeAndPeers) {
   EXPECT_TRUE(warnings_.empty());
 }
 
+std::string DualNodeJson(const std::string& name, const std::string& cidrs, const std::string& ip,
+                         const std::string& ip6, const std::string& mac6) {
+  return R"({"apiVersion":"v1","kind":"Node","metadata":{"name":")" + name + R"(","annotations":{
+    "flannel.alpha.coreos.com/backend-type":"vxlan","flannel.alpha.coreos.com/public-ip":")" +
+         ip + R"(","flannel.alpha.coreos.com/backend-data":"{\"VNI\":1,\"VtepMAC\":\"02:00:00:00:00:aa\"}",
+    "flannel.alpha.coreos.com/public-ipv6":")" +
+         ip6 + R"(","flannel.alpha.coreos.com/backend-v6-data":"{\"VNI\":1,\"VtepMAC\":\")" + mac6 +
+         R"(\"}"}},"spec":{"podCIDRs":[)" + cidrs + "]}}";
+}
+
+TEST_F(BuildTablesTest, DualStack) {
+  state_ = DesiredState("node-a", ParseNetConfText(R"({"Network":"10.244.0.0/16","EnableIPv6":true,
+      "IPv6Network":"fd44::/48","Backend":{"Type":"vxlan"}})")
+                                      .value());
+  state_.Put(One(DualNodeJson("node-a", R"("10.244.1.0/24","fd44:0:0:1::/64")", "192.0.2.1", "2001:db8::1",
+                              "02:00:00:00:00:aa")));
+  state_.Put(One(DualNodeJson("node-b", R"("10.244.2.0/24","fd44:0:0:2::/64")", "192.0.2.2", "2001:db8::2",
+                              "02:00:00:00:00:bb")));
+  underlay_.address6 = *ParseInterfaceAddress("2001:db8::1/64");
+  underlay_.gateway6 = *ParseIp("fe80::1");
+  Attach("dev", "web", "fd44:0:0:1::7/64", 0);
+  const Tables& t = Build();
+  EXPECT_TRUE(warnings_.empty()) << warnings_[0];
+  EXPECT_EQ(t.local.pod_mtu, 1430);
+  EXPECT_EQ(ToString(t.local.underlay_address), "192.0.2.1");
+  EXPECT_EQ(ToString(t.local.underlay_address6), "2001:db8::1");
+  EXPECT_EQ(t.local.underlay_length6, 64);
+  const auto has_gateway = [&](const char* a) {
+    return std::ranges::find(t.local.gateways, *ParseIp(a)) != t.local.gateways.end();
+  };
+  EXPECT_TRUE(has_gateway("10.244.1.1"));
+  EXPECT_TRUE(has_gateway("fd44:0:0:1::1"));
+  EXPECT_TRUE(t.vteps.Contains(*ParseIp("192.0.2.2")));
+  EXPECT_TRUE(t.vteps.Contains(*ParseIp("2001:db8::2")));
+  const Headers to_peer{.src = *ParseIp("fd44:0:0:1::7"),
+                        .dst = *ParseIp("fd44:0:0:2::9"),
+                        .proto = 6,
+                        .dst_port = 80,
+                        .in_port = t.EndpointOf(*ParseIp("fd44:0:0:1::7"))->port};
+  const Decision d = Decide(t, to_peer);
+  ASSERT_EQ(d.action, Action::kForward);
+  EXPECT_EQ(ToString(t.adjacencies[d.forwarding.next_hop.value()].hop.remote), "2001:db8::2");
+  EXPECT_EQ(ToString(d.forwarding.neighbor), "2001:db8::2");
+  Headers outside = to_peer;
+  outside.dst = *ParseIp("2001:db8:ffff::1");
+  EXPECT_EQ(ToString(Decide(t, outside).forwarding.neighbor), "fe80::1");
+  Headers nowhere = to_peer;
+  nowhere.dst = *ParseIp("fd44:0:0:1::200");
+  EXPECT_EQ(Decide(t, nowhere).reason, DropReason::kNoRoute) << "our own subnet, no such pod";
+}
+
+TEST_F(BuildTablesTest, WarnsOfAnotherPublicIpv6AndVtepMac) {
+  state_.Put(
+      One(DualNodeJson("node-a", R"("10.244.1.0/24")", "192.0.2.1", "2001:db8::77", "02:00:00:00:00:99")));
+  underlay_.address6 = *ParseInterfaceAddress("2001:db8::1/64");
+  Build();
+  ASSERT_EQ(warnings_.size(), 2u);
+  EXPECT_NE(warnings_[0].find("public-ipv6 2001:db8::77"), std::string::npos);
+  EXPECT_NE(warnings_[1].find("02:00:00:00:00:99"), std::string::npos);
+}
+
+TEST_F(BuildTablesTest, WarnsOfAPodMtuThatIpv6CannotWorkWith) {
+  state_ = DesiredState("node-a", ParseNetConfText(R"({"EnableIPv4":false,"EnableIPv6":true,
+      "IPv6Network":"fd44::/48","Backend":{"Type":"vxlan"}})")
+                                      .value());
+  underlay_.address6 = *ParseInterfaceAddress("2001:db8::1/64");
+  underlay_.mtu = 1349;
+  Build();
+  ASSERT_EQ(warnings_.size(), 1u);
+  EXPECT_NE(warnings_[0].find("MTU 1279"), std::string::npos);
+  underlay_.mtu = 1350;
+  Build();
+  EXPECT_TRUE(warnings_.empty());
+}
+
 TEST_F(BuildTablesTest, TheGatewaysMacCanBeConfigured) {
   gateway_mac_ = *ParseMac("02:00:00:00:00:0a");
   Attach("dev", "web", "10.244.1.7/24", 0);

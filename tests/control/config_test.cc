@@ -67,6 +67,29 @@ TEST(ConfigTest, ReadsEveryKey) {
   EXPECT_EQ(c->network->backend, BackendType::kVxlan);
 }
 
+TEST(ConfigTest, AnUnderlayOfBothFamilies) {
+  json document = Good();
+  document["underlay"] = {{"port", "uplink"},
+                          {"address", {"192.0.2.1/24", "2001:db8::1/64"}},
+                          {"gateway", {"192.0.2.254", "fe80::1"}},
+                          {"neighbors",
+                           {{"192.0.2.7", "02:00:00:00:00:07"},
+                            {"2001:db8::7", "02:00:00:00:00:07"},
+                            {"fe80::1", "02:00:00:00:00:08"}}}};
+  auto c = ParseConfig(document.dump());
+  ASSERT_TRUE(c.ok()) << Message(c.status());
+  EXPECT_EQ(ToString(c->underlay->address), "192.0.2.1/24");
+  EXPECT_EQ(ToString(c->underlay->address6), "2001:db8::1/64");
+  EXPECT_EQ(ToString(c->underlay->gateway), "192.0.2.254");
+  EXPECT_EQ(ToString(c->underlay->gateway6), "fe80::1");
+  EXPECT_EQ(c->underlay->neighbors.size(), 3u);
+  document["underlay"] = {{"port", "uplink"}, {"address", "2001:db8::1/127"}, {"gateway", "2001:db8::"}};
+  c = ParseConfig(document.dump());
+  ASSERT_TRUE(c.ok()) << Message(c.status());
+  EXPECT_TRUE(c->underlay->address.address.empty());
+  EXPECT_EQ(ToString(c->underlay->gateway6), "2001:db8::") << "a /127 has no anycast address (RFC 6164)";
+}
+
 TEST(ConfigTest, ANodeNameIsEnough) {
   const auto c = ParseConfig(R"({"node": "n"})");
   ASSERT_TRUE(c.ok());
@@ -174,7 +197,19 @@ INSTANTIATE_TEST_SUITE_P(
         BadCase{"/underlay/address", "\"192.0.2.1\"", "underlay.address", "prefix length"},
         BadCase{"/underlay/address", "\"192.0.2.1/7\"", "underlay.address", "from 8 to 31"},
         BadCase{"/underlay/address", "\"192.0.2.0/24\"", "underlay.address", "network or broadcast"},
-        BadCase{"/underlay/address", "\"fd00::1/64\"", "underlay.address", "IPv4"},
+        BadCase{"/underlay/address", "[]", "underlay.address", "array of one a family"},
+        BadCase{"/underlay/address", "[1]", "underlay.address", "array of one a family"},
+        BadCase{"/underlay/address", "[\"192.0.2.1/24\",\"192.0.2.2/24\"]", "underlay.address",
+                "one a family"},
+        BadCase{"/underlay/address", "\"2001:db8::1/128\"", "underlay.address", "from 16 to 127"},
+        BadCase{"/underlay/address", "\"2001:db8::/64\"", "underlay.address", "routers' anycast"},
+        BadCase{"/underlay/address", "\"fe80::1/64\"", "underlay.address", "link-local"},
+        BadCase{"/underlay/address", "\"ff02::1/64\"", "underlay.address", "unicast"},
+        BadCase{"/underlay/address", "\"224.0.0.1/24\"", "underlay.address", "unicast"},
+        BadCase{"/underlay/gateway", "\"fe80::1\"", "underlay.gateway", "no IPv6 address"},
+        BadCase{"/underlay/gateway", "[\"192.0.2.2\",\"192.0.2.3\"]", "underlay.gateway", "one a family"},
+        BadCase{"/underlay/neighbors", R"({"2001:db8::7":"02:00:00:00:00:07"})",
+                "underlay.neighbors[\"2001:db8::7\"]", "no IPv6 address"},
         BadCase{"/underlay/gateway", "\"198.51.100.1\"", "underlay.gateway", "not in 192.0.2.0/24"},
         BadCase{"/underlay/gateway", "\"192.0.2.255\"", "underlay.gateway", "network or broadcast"},
         BadCase{"/underlay/gateway", "\"192.0.2.1\"", "underlay.gateway", "own address"},

@@ -126,6 +126,53 @@ TEST(NodeSubnetsTest, NodesWithoutPodCidrGetOneOnceAndKeepIt) {
   EXPECT_EQ(ToString(moved->at("b")), "10.244.3.0/24") << "a podCIDR goes before a plan";
 }
 
+std::string DualNodeJson(const std::string& name, const std::string& cidrs) {
+  return R"({"apiVersion":"v1","kind":"Node","metadata":{"name":")" + name + R"("},"spec":{"podCIDRs":[)" +
+         cidrs + "]}}";
+}
+
+constexpr const char* kDualNetwork =
+    R"({"Network":"10.244.0.0/16","EnableIPv6":true,"IPv6Network":"fd44::/48","Backend":{"Type":"vxlan"}})";
+
+TEST(NodeSubnetsTest, EachFamilyIsPlannedForItself) {
+  const NetConf conf = Network(kDualNetwork);
+  std::map<std::string, Node> nodes = Nodes({{"a", "10.244.1.0/24"}, {"b", ""}});
+  nodes["c"] = std::get<Node>(One(DualNodeJson("c", R"("fd44:0:0:1::/64")")).value);
+  const auto planned = PlanSubnets(nodes, {"a", "b", "c"}, conf, {});
+  ASSERT_TRUE(planned.ok()) << Message(planned.status());
+  EXPECT_EQ(ToString(planned->at("a")), "fd44:0:0:2::/64") << "it has an IPv4 podCIDR";
+  EXPECT_EQ(ToString(planned->at("b")), "10.244.2.0/24,fd44:0:0:3::/64");
+  EXPECT_EQ(ToString(planned->at("c")), "10.244.3.0/24") << "it has an IPv6 podCIDR";
+  EXPECT_EQ(*PlanSubnets(nodes, {"c", "b", "a"}, conf, *planned), *planned);
+  const NetConf six = Network(R"({"EnableIPv4":false,"EnableIPv6":true,"IPv6Network":"fd44::/48"})");
+  EXPECT_EQ(ToString(PlanSubnets(nodes, {"b"}, six, {})->at("b")), "fd44:0:0:2::/64");
+}
+
+TEST(NodeSubnetsTest, ImpossibleIpv6PodCidrsAreNamed) {
+  const NetConf conf = Network(kDualNetwork);
+  std::map<std::string, Node> nodes;
+  nodes["a"] = std::get<Node>(One(DualNodeJson("a", R"("10.244.1.0/24","fd44:0:0:1::/64")")).value);
+  nodes["b"] = std::get<Node>(One(DualNodeJson("b", R"("10.244.2.0/24","fd44:0:0:1::/64")")).value);
+  nodes["c"] = std::get<Node>(One(DualNodeJson("c", R"("10.244.3.0/24","fd55::/64")")).value);
+  const auto problems = CheckPodCidrs(nodes, &conf, {});
+  ASSERT_EQ(problems.size(), 2u);
+  EXPECT_EQ(problems[0].message, "fd44:0:0:1::/64 overlaps fd44:0:0:1::/64 of node a");
+  EXPECT_EQ(problems[1].message, "fd55::/64 does not lie in the network fd44::/48");
+}
+
+TEST(DesiredStateTest, SubnetsAreOfTheNetworksFamilies) {
+  DesiredState s("node-a", Network(kDualNetwork));
+  s.Put(One(DualNodeJson("node-a", R"("10.244.1.0/24","fd44:0:0:1::/64","10.244.9.0/24")")));
+  EXPECT_EQ(ToString(s.SubnetsOf("node-a")), "10.244.1.0/24,fd44:0:0:1::/64");
+  s.SetPlannedSubnets({{"node-b", *ParsePodSubnets("10.244.2.0/24,fd44:0:0:2::/64")}});
+  s.Put(One(NodeJson("node-b", "10.244.7.0/24")));
+  EXPECT_EQ(ToString(s.SubnetsOf("node-b")), "10.244.7.0/24,fd44:0:0:2::/64");
+  EXPECT_TRUE(s.SubnetsOf("node-c").empty());
+  DesiredState four("node-a", Network(R"({"Network":"10.244.0.0/16"})"));
+  four.Put(One(DualNodeJson("node-a", R"("10.244.1.0/24","fd44:0:0:1::/64")")));
+  EXPECT_EQ(ToString(four.SubnetsOf("node-a")), "10.244.1.0/24");
+}
+
 TEST(NodeSubnetsTest, ExhaustionNamesTheNode) {
   const NetConf conf = Network(R"({"Network":"10.244.0.0/22","SubnetLen":24})");
   const auto full = PlanSubnets(Nodes({{"a", ""}, {"b", ""}, {"c", ""}, {"d", ""}, {"e", ""}}),
@@ -142,7 +189,7 @@ TEST(NodeSubnetsTest, ImpossiblePodCidrsAreNamed) {
   EXPECT_EQ(problems[0].node, "b");
   EXPECT_EQ(problems[0].field, "spec.podCIDR");
   EXPECT_EQ(CheckPodCidrs(Nodes({{"a", "10.9.1.0/24"}}), &conf, {}).size(), 1u);
-  const DesiredState::PlannedSubnets pinned{{"me", *ParsePrefix("10.244.1.0/24")}};
+  const DesiredState::PlannedSubnets pinned{{"me", *ParsePodSubnets("10.244.1.0/24")}};
   EXPECT_EQ(CheckPodCidrs(Nodes({{"a", "10.244.1.0/24"}}), &conf, pinned).size(), 1u);
   EXPECT_TRUE(CheckPodCidrs(Nodes({{"me", "10.244.1.0/24"}}), &conf, pinned).empty());
 }

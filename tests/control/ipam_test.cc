@@ -44,6 +44,30 @@ TEST(IpamTest, GoesOnFromTheStoredCursor) {
   EXPECT_EQ(ToString(*ipam.Allocate(Prefix("10.0.0.0/24"))), "10.0.0.3") << "another subnet's cursor";
 }
 
+TEST(IpamTest, Ipv6SkipsTheRoutersAnycastAddressAndTheGateway) {
+  Ipam ipam;
+  const IpPrefix subnet = Prefix("fd44:0:0:1::/64");
+  EXPECT_EQ(ToString(*ipam.Allocate(subnet)), "fd44:0:0:1::2");
+  EXPECT_EQ(ToString(*ipam.Allocate(subnet)), "fd44:0:0:1::3");
+  ipam.Release(*ParseIp("fd44:0:0:1::2"));
+  EXPECT_EQ(ToString(*ipam.Allocate(subnet)), "fd44:0:0:1::4") << "a released address rests";
+  std::set<std::string> given;
+  for (int i = 0; i < 6; ++i) given.insert(ToString(*ipam.Allocate(Prefix("fd00::/125"))));
+  EXPECT_EQ(given, (std::set<std::string>{"fd00::2", "fd00::3", "fd00::4", "fd00::5", "fd00::6", "fd00::7"}));
+  EXPECT_EQ(ipam.Allocate(Prefix("fd00::/125")).status().code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(ToString(*ipam.Allocate(Prefix("fd00::/16"))), "fd00::8") << "goes on there";
+}
+
+TEST(IpamTest, EachFamilyHasItsOwnCursor) {
+  Ipam ipam;
+  ipam.set_cursor(*ParseIp("10.0.0.9"));
+  ipam.set_cursor(*ParseIp("fd44::1:9"));
+  EXPECT_EQ(ToString(*ipam.Allocate(Prefix("10.0.0.0/24"))), "10.0.0.10");
+  EXPECT_EQ(ToString(*ipam.Allocate(Prefix("fd44::/64"))), "fd44::1:a");
+  EXPECT_EQ(ToString(ipam.cursors()[0]), "10.0.0.10");
+  EXPECT_EQ(ToString(ipam.cursors()[1]), "fd44::1:a");
+}
+
 TEST(IpamTest, ReservedAddressesAreConflictChecked) {
   Ipam ipam;
   ASSERT_TRUE(ipam.Reserve(*ParseIp("10.0.0.2")).ok());
@@ -55,7 +79,7 @@ TEST(IpamTest, ReservedAddressesAreConflictChecked) {
 TEST(IpamTest, SubnetsWithoutRoomAreRefused) {
   Ipam ipam;
   EXPECT_EQ(ipam.Allocate(Prefix("10.0.0.0/31")).status().code(), absl::StatusCode::kFailedPrecondition);
-  EXPECT_EQ(ipam.Allocate(Prefix("fd00::/64")).status().code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(ipam.Allocate(Prefix("fd00::/127")).status().code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_TRUE(ipam.Allocate(Prefix("10.0.0.0/30")).ok());
   EXPECT_FALSE(ipam.Allocate(Prefix("10.0.0.0/30")).ok());
 }

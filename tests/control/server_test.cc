@@ -223,6 +223,32 @@ TEST_F(ServerTest, ExplainsManyInTheirOrder) {
       << status.error_message();
 }
 
+TEST_F(ServerTest, ExplainsByTheFamilyOfBothEnds) {
+  ASSERT_TRUE(
+      Apply({kNamespace, R"({"apiVersion":"v1","kind":"Pod","metadata":{"name":"far","namespace":"dev"},
+      "spec":{"nodeName":"node-b"},"status":{"podIP":"10.244.2.7","podIPs":[{"ip":"10.244.2.7"},{"ip":"fd44::7"}]}})"})
+          .ok());
+  const auto stub = v1::Inspect::NewStub(channel_);
+  const auto explain = [&](const char* from, const char* to, const char* protocol, v1::Explanation& answer) {
+    v1::ExplainRequest request;
+    request.set_from(from);
+    request.set_to(to);
+    request.set_protocol(protocol);
+    grpc::ClientContext context;
+    return stub->Explain(&context, request, &answer);
+  };
+  v1::Explanation answer;
+  ASSERT_TRUE(explain("fd44::9", "dev/far", "icmp", answer).ok());
+  EXPECT_EQ(answer.dst(), "fd44::7");
+  EXPECT_THAT(answer.summary(), testing::StartsWith("icmpv6 from fd44::9 to fd44::7"));
+  ASSERT_TRUE(explain("dev/far", "10.244.9.9", "icmp", answer).ok());
+  EXPECT_EQ(answer.src(), "10.244.2.7");
+  EXPECT_THAT(answer.summary(), testing::StartsWith("icmp from"));
+  const grpc::Status none = explain("fd44::9", "10.244.9.9", "tcp", answer);
+  EXPECT_EQ(none.error_code(), grpc::INVALID_ARGUMENT);
+  EXPECT_THAT(none.error_message(), testing::HasSubstr("no address family in common"));
+}
+
 TEST_F(ServerTest, PortsAtRunTime) {
   const auto stub = v1::Ports::NewStub(channel_);
   v1::AddPortRequest add;

@@ -78,13 +78,14 @@ TEST(AttachmentTest, TheNodesOwnStackStaysThat) {
 
 TEST_F(StoreTest, AttachmentsComeBackWhole) {
   Attachment a = Sample("c1", "10.244.1.7/24");
-  ASSERT_TRUE(store_->AddAttachment(a, *ParseIp("10.244.1.7")).ok());
+  const std::vector<IpAddress> cursors{*ParseIp("10.244.1.7"), *ParseIp("fd44::7")};
+  ASSERT_TRUE(store_->AddAttachment(a, cursors).ok());
   Reopen();
   auto loaded = store_->LoadAttachments();
   ASSERT_TRUE(loaded.ok()) << Message(loaded.status());
   ASSERT_EQ(loaded->size(), 1u);
   EXPECT_EQ(loaded->front(), a);
-  EXPECT_EQ(ToString(*store_->LoadCursor()), "10.244.1.7");
+  EXPECT_EQ(*store_->LoadCursors(), cursors);
   ASSERT_TRUE(store_->SetAttachmentState(a.key, AttachState::kUp).ok());
   Reopen();
   a.state = AttachState::kUp;
@@ -107,7 +108,8 @@ TEST_F(StoreTest, AnAddressIsNeverGivenTwice) {
 }
 
 TEST_F(StoreTest, ObjectsAndPlannedSubnets) {
-  const std::map<std::string, IpPrefix> subnets{{"a", *ParsePrefix("10.244.1.0/24")}};
+  const std::map<std::string, PodSubnets> subnets{{"a", *ParsePodSubnets("10.244.1.0/24")},
+                                                  {"b", *ParsePodSubnets("10.244.2.0/24,fd44:0:0:2::/64")}};
   ObjectEdit edit{.put = {{{"Pod", "dev", "b"}, "{\"x\":1}"}, {{"Namespace", "", "dev"}, "{}"}},
                   .planned_subnets = &subnets};
   ASSERT_TRUE(store_->WriteObjects(edit).ok());
@@ -124,8 +126,8 @@ TEST_F(StoreTest, ObjectsAndPlannedSubnets) {
 }
 
 TEST_F(StoreTest, AWriteThatFailsHalfwayLeavesNothing) {
-  const std::map<std::string, IpPrefix> clash{{"a", *ParsePrefix("10.244.1.0/24")},
-                                              {"b", *ParsePrefix("10.244.1.0/24")}};
+  const std::map<std::string, PodSubnets> clash{{"a", *ParsePodSubnets("10.244.1.0/24")},
+                                                {"b", *ParsePodSubnets("10.244.1.0/24")}};
   EXPECT_FALSE(store_->WriteObjects({.put = {{{"Pod", "dev", "b"}, "{}"}}, .planned_subnets = &clash}).ok());
   EXPECT_TRUE(store_->LoadObjects()->empty());
 }
