@@ -178,7 +178,7 @@ class Joiner {
 }  // namespace
 
 bool JoinTunnel(rte_mbuf& m, const UdpSuperPacket& super, const UdpTunnel& tunnel) noexcept {
-  if (!tunnel.enabled() || super.header_len != kOuterLen) return false;
+  if (!tunnel.enabled() || super.v6 || super.header_len != kOuterLen) return false;
   const auto* ip = rte_pktmbuf_mtod_offset(&m, const rte_ipv4_hdr*, kEthernet);
   const auto* udp = reinterpret_cast<const rte_udp_hdr*>(ip + 1);
   if (ip->dst_addr != tunnel.address.be || udp->dst_port != tunnel.port_be) return false;

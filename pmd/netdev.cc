@@ -40,9 +40,12 @@ struct Netdev {
 
 /// The kernel's word on a UDP datagram is of its own checksum; nobody has looked at one in a packet inside.
 void ForgetUdpVerdict(rte_mbuf& m) {
-  constexpr uint16_t kProtocol = sizeof(rte_ether_hdr) + offsetof(rte_ipv4_hdr, next_proto_id);
+  constexpr uint16_t kProtocol4 = sizeof(rte_ether_hdr) + offsetof(rte_ipv4_hdr, next_proto_id);
+  constexpr uint16_t kProtocol6 = sizeof(rte_ether_hdr) + offsetof(rte_ipv6_hdr, proto);
+  if (m.data_len <= kProtocol4) return;
+  const bool v6 = rte_pktmbuf_mtod(&m, const rte_ether_hdr*)->ether_type == RTE_BE16(RTE_ETHER_TYPE_IPV6);
   const auto* frame = rte_pktmbuf_mtod(&m, const uint8_t*);
-  if (m.data_len > kProtocol && frame[kProtocol] == IPPROTO_UDP) OffloadOf(m).flags &= ~Offload::kDataValid;
+  if (frame[v6 ? kProtocol6 : kProtocol4] == IPPROTO_UDP) OffloadOf(m).flags &= ~Offload::kDataValid;
 }
 
 class NetdevPort : public VnetPort {

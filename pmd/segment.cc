@@ -46,6 +46,18 @@ uint16_t SumFrom(const rte_mbuf& packet, uint16_t offset) {
   return FoldChecksum(sum);
 }
 
+/// ~`sum`, as UDP wants it: never 0 (RFC 768, RFC 8200 8.1).
+uint16_t UdpChecksum(uint64_t sum) {
+  const auto checksum = static_cast<uint16_t>(~FoldChecksum(sum));
+  return checksum == 0 ? UINT16_MAX : checksum;
+}
+
+/// Of the IPv6 pseudo header for `udp`, whose length is set.
+uint64_t UdpPseudoSum6(const rte_ipv6_hdr& ip, const rte_udp_hdr& udp) {
+  return uint64_t{rte_raw_cksum(ip.src_addr, sizeof ip.src_addr + sizeof ip.dst_addr)} +
+         RTE_BE16(IPPROTO_UDP) + udp.dgram_len;
+}
+
 }  // namespace
 
 bool CompleteChecksum(rte_mbuf& packet) noexcept {
@@ -120,8 +132,8 @@ void Segmenter::ZeroWhatVaries() noexcept {
   tcp->tcp_flags = 0;
   tcp->cksum = 0;
   const uint16_t addresses = v4_ ? offsetof(rte_ipv4_hdr, src_addr) : offsetof(rte_ipv6_hdr, src_addr);
-  tcp_sum_ = uint32_t{rte_raw_cksum(data + l3_ + addresses, v4_ ? 8 : 32)} + RTE_BE16(IPPROTO_TCP) +
-             rte_raw_cksum(tcp, header_len_ - size_t{l4_});
+  pseudo_sum_ = uint32_t{rte_raw_cksum(data + l3_ + addresses, v4_ ? 8 : 32)} + RTE_BE16(IPPROTO_TCP);
+  tcp_sum_ = pseudo_sum_ + rte_raw_cksum(tcp, header_len_ - size_t{l4_});
 }
 
 Segmenter::Ipv4Template Segmenter::TakeIpv4(uint16_t offset) noexcept {
@@ -199,6 +211,18 @@ void Segmenter::WriteTcpChecksum(uint8_t* frame, uint16_t payload_len, uint16_t 
                                                    rte_cpu_to_be_16(tcp->tcp_flags) + payload_sum));
 }
 
+/// Over IPv6, after the inner checksum, by which the inner TCP segment adds up to the complement of its
+/// pseudo header's sum.
+void Segmenter::WriteOuterChecksum(uint8_t* frame, uint16_t payload_len) const noexcept {
+  const auto* ip = reinterpret_cast<const rte_ipv6_hdr*>(frame + outer_l3_);
+  auto* udp = reinterpret_cast<rte_udp_hdr*>(frame + outer_l4_);
+  const auto tcp_len = static_cast<uint16_t>(header_len_ - l4_ + payload_len);
+  const uint16_t pseudo = FoldChecksum(uint64_t{pseudo_sum_} + rte_cpu_to_be_16(tcp_len));
+  udp->dgram_cksum = 0;
+  udp->dgram_cksum = UdpChecksum(UdpPseudoSum6(*ip, *udp) + rte_raw_cksum(udp, l4_ - size_t{outer_l4_}) +
+                                 static_cast<uint16_t>(~pseudo));
+}
+
 void Segmenter::NextFrame(uint16_t payload_len) noexcept {
   sequence_ += payload_len;
   payload_left_ -= payload_len;
@@ -219,6 +243,7 @@ uint16_t Segmenter::Next(const MbufPools& pools, std::span<rte_mbuf*> frames) no
     WriteHeaders(frame, payload_len);
     CopyPayload(frame + header_len_, payload_len);
     WriteTcpChecksum(frame, payload_len, rte_raw_cksum(frame + header_len_, payload_len));
+    if (tunnel_ && !outer_v4_) WriteOuterChecksum(frame, payload_len);
     NextFrame(payload_len);
     frames[n] = m;
   }

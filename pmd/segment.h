@@ -19,8 +19,9 @@ bool CompleteChecksum(rte_mbuf& packet) noexcept;
 
 /// Software segmentation of a TCP super-packet, plain or inside VXLAN or a bare UDP tunnel over IPv4 or IPv6
 /// (see Offload for what the mbuf must say). The frames are new single mbufs of at most gso_size payload; the
-/// checksums of IP (both) and TCP are complete, an outer UDP checksum is left as it was (0). TCP sequence
-/// numbers and IPv4 ids count up, FIN and PSH are on the last frame only, CWR on the first (RFC 3168 6.1.2).
+/// checksums of IP (both) and TCP are complete, and so is an outer UDP checksum over IPv6; over IPv4 it is
+/// left as it was (0). TCP sequence numbers and IPv4 ids count up, FIN and PSH are on the last frame only,
+/// CWR on the first (RFC 3168 6.1.2).
 ///
 ///   Segmenter s;
 ///   if (!s.Start(packet)) drop;
@@ -35,7 +36,7 @@ class Segmenter {
   bool Start(const rte_mbuf& packet) noexcept;
   /// The next frames, each the caller's with OffloadOf() cleared. 0: all done, or no mbufs.
   uint16_t Next(const MbufPools& pools, std::span<rte_mbuf*> frames) noexcept;
-  /// The next frames of a tunnel over IPv4 as one UDP super-packet, whose payload stays where it is in
+  /// The next frames of a tunnel as one UDP super-packet, whose payload stays where it is in
   /// `packet`. How many frames; 0: all done, no such tunnel, or mbufs too small for it, which Next can do.
   uint16_t NextBundle(TunnelBundle& bundle) noexcept;
   /// Payload bytes not yet in a frame.
@@ -49,6 +50,7 @@ class Segmenter {
   void WriteHeaders(uint8_t* frame, uint16_t payload_len) noexcept;
   void WriteInnerHeaders(uint8_t* frame, uint16_t payload_len) noexcept;
   void WriteTcpChecksum(uint8_t* frame, uint16_t payload_len, uint16_t payload_sum) const noexcept;
+  void WriteOuterChecksum(uint8_t* frame, uint16_t payload_len) const noexcept;
   void ZeroWhatVaries() noexcept;
   void NextFrame(uint16_t payload_len) noexcept;
   bool GatherPayload(TunnelBundle& bundle, uint32_t len, uint16_t& sum) noexcept;
@@ -65,8 +67,9 @@ class Segmenter {
   const rte_mbuf* source_ = nullptr;  ///< mbuf that holds the next payload byte
   uint32_t source_offset_ = 0;
   uint32_t payload_left_ = 0;
-  uint32_t sequence_ = 0;  ///< of the next frame
-  uint32_t tcp_sum_ = 0;   ///< of what is the same in all frames: pseudo header and TCP header
+  uint32_t sequence_ = 0;    ///< of the next frame
+  uint32_t pseudo_sum_ = 0;  ///< of TCP's pseudo header without the length
+  uint32_t tcp_sum_ = 0;     ///< of what is the same in all frames: that and the TCP header
   Ipv4Template outer_ip_, ip_;
   uint8_t tcp_flags_ = 0;
   uint16_t index_ = 0;  ///< of the next frame

@@ -49,19 +49,26 @@ bool Segmenter::GatherPayload(TunnelBundle& bundle, uint32_t len, uint16_t& sum)
 /// The outer lengths of the whole, and the partial UDP checksum.
 void Segmenter::WriteBundleHeader(TunnelBundle& bundle) const noexcept {
   uint8_t* header = bundle.headers[0].data();
-  auto* ip = reinterpret_cast<rte_ipv4_hdr*>(header + outer_l3_);
-  ip->total_length = rte_cpu_to_be_16(static_cast<uint16_t>(bundle.len - outer_l3_));
-  ip->hdr_checksum = 0;
-  ip->hdr_checksum = rte_ipv4_cksum(ip);
   auto* udp = reinterpret_cast<rte_udp_hdr*>(header + outer_l4_);
   udp->dgram_len = rte_cpu_to_be_16(static_cast<uint16_t>(bundle.len - outer_l4_));
-  udp->dgram_cksum = FoldChecksum(uint64_t{rte_raw_cksum(&ip->src_addr, 2 * sizeof ip->src_addr)} +
-                                  RTE_BE16(IPPROTO_UDP) + udp->dgram_len);
+  uint16_t addresses = 0;
+  if (outer_v4_) {
+    auto* ip = reinterpret_cast<rte_ipv4_hdr*>(header + outer_l3_);
+    ip->total_length = rte_cpu_to_be_16(static_cast<uint16_t>(bundle.len - outer_l3_));
+    ip->hdr_checksum = 0;
+    ip->hdr_checksum = rte_ipv4_cksum(ip);
+    addresses = rte_raw_cksum(&ip->src_addr, 2 * sizeof ip->src_addr);
+  } else {
+    auto* ip = reinterpret_cast<rte_ipv6_hdr*>(header + outer_l3_);
+    ip->payload_len = udp->dgram_len;
+    addresses = rte_raw_cksum(ip->src_addr, 2 * sizeof ip->src_addr);
+  }
+  udp->dgram_cksum = FoldChecksum(uint64_t{addresses} + RTE_BE16(IPPROTO_UDP) + udp->dgram_len);
 }
 
 uint16_t Segmenter::NextBundle(TunnelBundle& bundle) noexcept {
   bundle.Clear();
-  if (!tunnel_ || !outer_v4_ || payload_left_ == 0) return 0;
+  if (!tunnel_ || payload_left_ == 0) return 0;
   const auto outer = static_cast<uint16_t>(outer_l4_ + sizeof(rte_udp_hdr));  // what the frames share
   const uint32_t frame_len = uint32_t{header_len_} - outer + gso_size_;
   const uint32_t most =

@@ -9,7 +9,7 @@
 namespace podwire {
 
 /// Frames of one tunnel, each with headers of its own from the tunnel's on, back to back behind one outer
-/// Ethernet, IPv4 and UDP header: a UDP super-packet (virtio's UDP_L4, Linux's UDP_SEGMENT). Who segments it,
+/// Ethernet, IP and UDP header: a UDP super-packet (virtio's UDP_L4, Linux's UDP_SEGMENT). Who segments it,
 /// a NIC or the receiver's kernel, gets the frames. All but the last are of one length; the outer UDP
 /// checksum is partial. About 20 KB, meant for the stack.
 struct TunnelBundle {

@@ -16,24 +16,43 @@ namespace {
 
 constexpr uint16_t kEthernet = sizeof(rte_ether_hdr);
 
+/// The IP header's word on where UDP begins and the packet ends, as offsets in the frame. False: it is none
+/// that carries a whole UDP datagram right behind it.
+bool ReadIpv4(const rte_mbuf& m, uint32_t& udp_at, uint32_t& end) {
+  if (m.data_len < kEthernet + sizeof(rte_ipv4_hdr)) return false;
+  const auto* ip = rte_pktmbuf_mtod_offset(&m, const rte_ipv4_hdr*, kEthernet);
+  udp_at = kEthernet + uint32_t{rte_ipv4_hdr_len(ip)};
+  end = kEthernet + uint32_t{rte_be_to_cpu_16(ip->total_length)};
+  return ip->version == 4 && rte_ipv4_hdr_len(ip) >= sizeof *ip && ip->next_proto_id == IPPROTO_UDP &&
+         (ip->fragment_offset & ~RTE_BE16(RTE_IPV4_HDR_DF_FLAG)) == 0;
+}
+
+bool ReadIpv6(const rte_mbuf& m, uint32_t& udp_at, uint32_t& end) {
+  if (m.data_len < kEthernet + sizeof(rte_ipv6_hdr)) return false;
+  const auto* ip = rte_pktmbuf_mtod_offset(&m, const rte_ipv6_hdr*, kEthernet);
+  udp_at = kEthernet + sizeof *ip;
+  end = udp_at + rte_be_to_cpu_16(ip->payload_len);
+  return rte_be_to_cpu_32(ip->vtc_flow) >> 28 == 6 && ip->proto == IPPROTO_UDP;
+}
+
 }  // namespace
 
 bool UdpSuperPacket::Find(const rte_mbuf& m, UdpSuperPacket& super) noexcept {
   const Offload& offload = OffloadOf(m);
-  if (m.data_len < kEthernet + sizeof(rte_ipv4_hdr) || !offload.needs_csum()) return false;
-  if (rte_pktmbuf_mtod(&m, const rte_ether_hdr*)->ether_type != RTE_BE16(RTE_ETHER_TYPE_IPV4)) return false;
-  const auto* ip = rte_pktmbuf_mtod_offset(&m, const rte_ipv4_hdr*, kEthernet);
-  const uint32_t udp_at = kEthernet + uint32_t{rte_ipv4_hdr_len(ip)};
+  if (m.data_len < kEthernet || !offload.needs_csum()) return false;
+  const rte_be16_t type = rte_pktmbuf_mtod(&m, const rte_ether_hdr*)->ether_type;
+  const bool v6 = type == RTE_BE16(RTE_ETHER_TYPE_IPV6);
+  if (!v6 && type != RTE_BE16(RTE_ETHER_TYPE_IPV4)) return false;
+  uint32_t udp_at = 0, end = 0;
+  if (!(v6 ? ReadIpv6(m, udp_at, end) : ReadIpv4(m, udp_at, end))) return false;
   const uint32_t header = udp_at + sizeof(rte_udp_hdr);
-  const uint32_t end = kEthernet + uint32_t{rte_be_to_cpu_16(ip->total_length)};
-  if (ip->version != 4 || rte_ipv4_hdr_len(ip) < sizeof *ip || header > m.data_len) return false;
-  if (ip->next_proto_id != IPPROTO_UDP || end > m.pkt_len || end <= header) return false;
-  if ((ip->fragment_offset & ~RTE_BE16(RTE_IPV4_HDR_DF_FLAG)) != 0) return false;
+  if (header > m.data_len || end > m.pkt_len || end <= header) return false;
   if (offload.csum_start != udp_at || offload.csum_offset != offsetof(rte_udp_hdr, dgram_cksum)) return false;
   const auto* udp = rte_pktmbuf_mtod_offset(&m, const rte_udp_hdr*, udp_at);
   if (rte_be_to_cpu_16(udp->dgram_len) != end - udp_at || offload.gso_size == 0) return false;
   if (header + uint32_t{offload.gso_size} > UINT16_MAX - RTE_PKTMBUF_HEADROOM) return false;
-  super = {.header_len = static_cast<uint16_t>(header), .datagram_len = offload.gso_size, .len = end};
+  super = {
+      .header_len = static_cast<uint16_t>(header), .datagram_len = offload.gso_size, .len = end, .v6 = v6};
   return true;
 }
 
@@ -48,15 +67,22 @@ void UdpSplitter::WriteHeader(rte_mbuf& frame, uint16_t datagram_len) const noex
   auto* data = rte_pktmbuf_mtod(&frame, uint8_t*);
   std::memcpy(data, rte_pktmbuf_mtod(packet_, const void*), super_.header_len);
   const auto udp_at = static_cast<uint16_t>(super_.header_len - sizeof(rte_udp_hdr));
-  auto* ip = reinterpret_cast<rte_ipv4_hdr*>(data + kEthernet);
-  ip->total_length = rte_cpu_to_be_16(static_cast<uint16_t>(super_.header_len - kEthernet + datagram_len));
-  ip->packet_id = rte_cpu_to_be_16(static_cast<uint16_t>(rte_be_to_cpu_16(ip->packet_id) + index_));
-  ip->hdr_checksum = 0;
-  ip->hdr_checksum = rte_ipv4_cksum(ip);
   auto* udp = reinterpret_cast<rte_udp_hdr*>(data + udp_at);
   udp->dgram_len = rte_cpu_to_be_16(static_cast<uint16_t>(sizeof *udp + datagram_len));
-  udp->dgram_cksum = FoldChecksum(uint64_t{rte_raw_cksum(&ip->src_addr, 2 * sizeof ip->src_addr)} +
-                                  RTE_BE16(IPPROTO_UDP) + udp->dgram_len);
+  uint16_t addresses = 0;
+  if (super_.v6) {
+    auto* ip = reinterpret_cast<rte_ipv6_hdr*>(data + kEthernet);
+    ip->payload_len = udp->dgram_len;
+    addresses = rte_raw_cksum(ip->src_addr, 2 * sizeof ip->src_addr);
+  } else {
+    auto* ip = reinterpret_cast<rte_ipv4_hdr*>(data + kEthernet);
+    ip->total_length = rte_cpu_to_be_16(static_cast<uint16_t>(super_.header_len - kEthernet + datagram_len));
+    ip->packet_id = rte_cpu_to_be_16(static_cast<uint16_t>(rte_be_to_cpu_16(ip->packet_id) + index_));
+    ip->hdr_checksum = 0;
+    ip->hdr_checksum = rte_ipv4_cksum(ip);
+    addresses = rte_raw_cksum(&ip->src_addr, 2 * sizeof ip->src_addr);
+  }
+  udp->dgram_cksum = FoldChecksum(uint64_t{addresses} + RTE_BE16(IPPROTO_UDP) + udp->dgram_len);
   OffloadOf(frame) = {
       .csum_start = udp_at, .csum_offset = offsetof(rte_udp_hdr, dgram_cksum), .flags = Offload::kNeedsCsum};
 }

@@ -9,12 +9,13 @@
 
 namespace podwire {
 
-/// A received UDP super-packet over IPv4 (GsoType::kUdp): many datagrams of one length, the last one perhaps
+/// A received UDP super-packet (GsoType::kUdp): many datagrams of one length, the last one perhaps
 /// shorter, behind one header. All of it is a stranger's.
 struct UdpSuperPacket {
-  uint16_t header_len = 0;    ///< Ethernet, IPv4 and UDP, bytes
+  uint16_t header_len = 0;    ///< Ethernet, IP and UDP, bytes
   uint16_t datagram_len = 0;  ///< payload of each but the last, bytes
   uint32_t len = 0;           ///< of all, header_len included
+  bool v6 = false;
 
   /// What `m` is. False when its headers, its lengths and its offload do not fit together.
   static bool Find(const rte_mbuf& m, UdpSuperPacket& super) noexcept;

@@ -60,7 +60,7 @@ Bytes FixedHeader(const SuperPacket& p, Bytes f) {
     Put16(f, l3 + (f[l3] >> 4 == 6 ? 4 : 2), 0);
     if (f[l3] >> 4 == 4) Put16(f, l3 + 4, 0), Put16(f, l3 + 10, 0);
   };
-  if (p.tunnel != Tunnel::kNone) zero_ip(p.outer_l3), Put16(f, p.outer_l4 + 4, 0);
+  if (p.tunnel != Tunnel::kNone) zero_ip(p.outer_l3), Put32(f, p.outer_l4 + 4, 0);
   zero_ip(p.l3);
   Put32(f, p.l4 + 4, 0);
   f[p.l4 + 13] &= static_cast<uint8_t>(~(kFin | kPsh | kCwr));
@@ -74,7 +74,13 @@ void ExpectFrame(const SuperPacket& p, const Bytes& f, size_t index, size_t coun
   if (p.tunnel != Tunnel::kNone) {
     ExpectIp(f, p.outer_l3, static_cast<uint16_t>(p.id + 777 + index));
     EXPECT_EQ(Get16(f, p.outer_l4 + 4), f.size() - p.outer_l4);
-    EXPECT_EQ(Get16(f, p.outer_l4 + 6), 0) << "outer UDP checksum";
+    if (p.outer_v6) {
+      EXPECT_EQ(NaiveSum(f, p.outer_l4, f.size(), PseudoSum(f, p.outer_l3, 17, f.size() - p.outer_l4)),
+                0xffff)
+          << "outer UDP checksum";
+    } else {
+      EXPECT_EQ(Get16(f, p.outer_l4 + 6), 0) << "outer UDP checksum";
+    }
   }
   ExpectIp(f, p.l3, static_cast<uint16_t>(p.id + index));
   EXPECT_EQ(Get32(f, p.l4 + 4), static_cast<uint32_t>(p.sequence + payload_at));
@@ -131,7 +137,7 @@ TEST(Segmenter, RandomPacketsGiveTheSameStreamWithRightHeaders) {
 }
 
 /// A bundle's bytes, which must be well-formed, taken apart into the frames it stands for: outer ids from
-/// `first_index` on, no outer UDP checksum.
+/// `first_index` on, the outer UDP checksum as ExpectFrame wants it.
 void AddFrames(const SuperPacket& p, const TunnelBundle& bundle, size_t first_index,
                std::vector<Bytes>& frames) {
   Bytes b;
@@ -152,12 +158,20 @@ void AddFrames(const SuperPacket& p, const TunnelBundle& bundle, size_t first_in
     const size_t end = std::min(b.size(), at + bundle.frame_len);
     frame.insert(frame.end(), b.begin() + static_cast<ptrdiff_t>(at),
                  b.begin() + static_cast<ptrdiff_t>(end));
-    Put16(frame, p.outer_l3 + 2, static_cast<uint32_t>(frame.size() - p.outer_l3));
-    Put16(frame, p.outer_l3 + 4, static_cast<uint16_t>(p.id + 777 + index));
-    Put16(frame, p.outer_l3 + 10, 0);
-    Put16(frame, p.outer_l3 + 10, static_cast<uint16_t>(~NaiveSum(frame, p.outer_l3, p.outer_l4)));
-    Put16(frame, p.outer_l4 + 4, static_cast<uint32_t>(frame.size() - p.outer_l4));
+    const auto udp_len = static_cast<uint32_t>(frame.size() - p.outer_l4);
+    Put16(frame, p.outer_l4 + 4, udp_len);
     Put16(frame, p.outer_l4 + 6, 0);
+    if (p.outer_v6) {
+      Put16(frame, p.outer_l3 + 4, udp_len);
+      Put16(frame, p.outer_l4 + 6,
+            static_cast<uint16_t>(
+                ~NaiveSum(frame, p.outer_l4, frame.size(), PseudoSum(frame, p.outer_l3, 17, udp_len))));
+    } else {
+      Put16(frame, p.outer_l3 + 2, static_cast<uint32_t>(frame.size() - p.outer_l3));
+      Put16(frame, p.outer_l3 + 4, static_cast<uint16_t>(p.id + 777 + index));
+      Put16(frame, p.outer_l3 + 10, 0);
+      Put16(frame, p.outer_l3 + 10, static_cast<uint16_t>(~NaiveSum(frame, p.outer_l3, p.outer_l4)));
+    }
     frames.push_back(frame);
   }
   EXPECT_EQ(index - first_index, bundle.frames);
@@ -170,7 +184,6 @@ TEST(Segmenter, BundlesAreTheSameFrames) {
   for (int round = 0; round < 300; ++round) {
     SuperPacket p = RandomPacket(random);
     if (p.tunnel == Tunnel::kNone) p.tunnel = Tunnel::kVxlan;
-    p.outer_v6 = false;
     p.Build();
     const size_t first = p.header + random() % (kSmallRoom - p.header);
     const size_t part = random() % 2 == 0 ? 60000 : 700 + random() % 3000;
@@ -189,7 +202,7 @@ TEST(Segmenter, BundlesAreTheSameFrames) {
   }
 }
 
-TEST(Segmenter, NoBundlesOfWhatHasNoTunnelOverIpv4OrIsInTooManyPieces) {
+TEST(Segmenter, NoBundlesOfWhatHasNoTunnelOrIsInTooManyPieces) {
   std::mt19937 random(9);
   const auto bundled = [&](SuperPacket p, size_t part) {
     p.payload = RandomBytes(random, 9000);
@@ -206,7 +219,7 @@ TEST(Segmenter, NoBundlesOfWhatHasNoTunnelOverIpv4OrIsInTooManyPieces) {
   EXPECT_EQ(bundled({.tunnel = Tunnel::kVxlan}, 60000), 7);
   EXPECT_EQ(bundled({.tunnel = Tunnel::kVxlan}, 300), 7);
   EXPECT_EQ(bundled({.tunnel = Tunnel::kVxlan, .gso_size = 8999}, 20), 0) << "450 parts";
-  EXPECT_EQ(bundled({.tunnel = Tunnel::kVxlan, .outer_v6 = true}, 60000), 0);
+  EXPECT_EQ(bundled({.tunnel = Tunnel::kVxlan, .outer_v6 = true}, 60000), 7);
   EXPECT_EQ(bundled({.tunnel = Tunnel::kNone}, 60000), 0);
 }
 

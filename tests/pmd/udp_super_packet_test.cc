@@ -238,6 +238,86 @@ TEST(UdpSplitter, CutsIntoTheDatagrams) {
   }
 }
 
+constexpr size_t kHeader6 = 14 + 40 + 8;
+
+/// Lengths and the partial checksum of a UDP datagram over IPv6, for these bytes.
+void FinishOuter6(Bytes& b) {
+  Put16(b, 18, static_cast<uint32_t>(b.size() - 54));
+  Put16(b, 58, static_cast<uint32_t>(b.size() - 54));
+  Put16(b, 60, PseudoSum(b, 14, 17, b.size() - 54));
+}
+
+TEST(UdpSplitter, CutsIpv6IntoTheDatagrams) {
+  TestPools();
+  const auto seed = std::random_device{}();
+  std::mt19937 random(seed);
+  SuperPacket p{.tunnel = Tunnel::kUdp, .outer_v6 = true};
+  p.payload = {1};
+  p.Build();
+  for (int round = 0; round < 300; ++round) {
+    const size_t len = 1 + random() % 60000;
+    const size_t datagram = std::max<size_t>(1 + random() % 9000, len / 200);
+    SCOPED_TRACE(testing::Message() << "seed " << seed << " round " << round << " of " << len << " by "
+                                    << datagram);
+    const Bytes payload = RandomBytes(random, len);
+    Bytes whole(p.bytes.begin(), p.bytes.begin() + kHeader6);
+    whole.insert(whole.end(), payload.begin(), payload.end());
+    FinishOuter6(whole);
+    rte_mbuf* m = ChainMbufs(whole, 100 + random() % 1948, 60000);
+    Offload offload = ReceivedOffload(datagram);
+    offload.csum_start = 54;
+    OffloadOf(*m) = offload;
+    UdpSuperPacket super;
+    ASSERT_TRUE(UdpSuperPacket::Find(*m, super));
+    EXPECT_FALSE(JoinTunnel(*m, super, kBare));
+    UdpSplitter splitter;
+    splitter.Start(m, super);
+    for (size_t at = 0; at < len; at += datagram) {
+      ASSERT_TRUE(splitter.busy());
+      rte_mbuf* frame = splitter.Next(TestPools());
+      ASSERT_NE(frame, nullptr);
+      Bytes expected(p.bytes.begin(), p.bytes.begin() + kHeader6);
+      expected.insert(expected.end(), payload.begin() + static_cast<ptrdiff_t>(at),
+                      payload.begin() + static_cast<ptrdiff_t>(std::min(len, at + datagram)));
+      FinishOuter6(expected);
+      ASSERT_EQ(ToBytes(*frame), expected) << at;
+      const Offload partial{.csum_start = 54, .csum_offset = 6, .flags = Offload::kNeedsCsum};
+      EXPECT_EQ(OffloadOf(*frame), partial);
+      rte_pktmbuf_free(frame);
+    }
+    EXPECT_FALSE(splitter.busy());
+  }
+}
+
+TEST(UdpSuperPacket, RefusesIpv6ThatDoesNotFitTogether) {
+  TestPools();
+  SuperPacket p{.tunnel = Tunnel::kUdp, .outer_v6 = true};
+  p.payload = Bytes(1000, 1);
+  p.Build();
+  Bytes whole = p.bytes;
+  FinishOuter6(whole);
+  const auto found = [&](auto&& change) {
+    rte_mbuf* m = ChainMbufs(whole, whole.size(), 1);
+    Offload offload = ReceivedOffload(500);
+    offload.csum_start = 54;
+    OffloadOf(*m) = offload;
+    change(*m, rte_pktmbuf_mtod(m, uint8_t*));
+    UdpSuperPacket super;
+    const bool ok = UdpSuperPacket::Find(*m, super);
+    rte_pktmbuf_free(m);
+    return ok;
+  };
+  EXPECT_TRUE(found([](rte_mbuf&, uint8_t*) {}));
+  EXPECT_FALSE(found([](rte_mbuf& m, uint8_t*) { m.data_len = 53; }));
+  EXPECT_FALSE(found([](rte_mbuf& m, uint8_t*) { m.data_len = 61; }));
+  EXPECT_FALSE(found([](rte_mbuf& m, uint8_t*) { OffloadOf(m).csum_start = 34; }));
+  EXPECT_FALSE(found([](rte_mbuf&, uint8_t* b) { b[14] = 0x45; })) << "version";
+  EXPECT_FALSE(found([](rte_mbuf&, uint8_t* b) { b[20] = 0; })) << "an extension header";
+  EXPECT_FALSE(found([](rte_mbuf&, uint8_t* b) { ++b[18]; })) << "longer than the packet";
+  EXPECT_FALSE(found([](rte_mbuf&, uint8_t* b) { ++b[59]; })) << "UDP length";
+  EXPECT_FALSE(found([](rte_mbuf&, uint8_t* b) { b[13] = 0xdc; })) << "not IPv6";
+}
+
 TEST(UdpSplitter, GivesUpWhatItHoldsAndWhatItHasNoMbufFor) {
   TestPools();
   auto tiny = MbufPools::Create({.name = "tiny_udp", .small_count = 15, .big_count = 15, .cache = 0});
