@@ -145,6 +145,7 @@ class Rig:
             cidrs.append(str(ipaddress.ip_network((six.network_address, 64))))
         self.node = Node(self.lab, NODE, pod_cidr=pod_cidr, network=conf)
         self.address6 = self._underlay6(six) if six else ""
+        self.gateway6 = str(ipaddress.ip_network(cidrs[-1])[1]) if six else ""
         self.node.start(wait=False)
         self.node.wait_up()
         self.api = Api(self.node.socket)
@@ -156,18 +157,13 @@ class Rig:
         self.placed, self.objects = {}, {}
         self.free, self.free_outside, self.slots, self.containers = [], [], 0, itertools.count(1)
         self.pool = ThreadPoolExecutor(4)
-        self.no_ipv6 = ""
         self.on_release = lambda slot, ips: None
 
     def _underlay6(self, six):
-        """Gives the node an IPv6 address on the underlay too, if this podwired can have one; "" if not."""
+        """Gives the node an IPv6 address on the underlay too."""
         link = ipaddress.ip_network((int(six.network_address) + (1 << 64), 64))
-        underlay = {**self.node.config["underlay"], "address6": f"{link[1]}/64", "gateway6": str(link[254])}
-        with open(self.node.config_path, "w", encoding="utf-8") as f:
-            json.dump({**self.node.config, "underlay": underlay}, f)
-        if sh([self.lab.program("podwired"), "--check-config", self.node.config_path], check=False).returncode:
-            return ""
-        self.node.config["underlay"] = underlay
+        underlay = self.node.config["underlay"]
+        underlay.update(address=[underlay["address"], f"{link[1]}/64"], gateway=[underlay["gateway"], str(link[254])])
         ip_batch(self.lab.router, [f"addr add {link[254]}/64 dev to-node nodad"])
         return str(link[1])
 
@@ -179,7 +175,7 @@ class Rig:
     # Namespaces
     def _new_slot(self, outside):
         self.slots += 1
-        ns = self.lab.add_ns(f"{'out' if outside else 'pod'}{self.slots}")
+        ns = self.lab.add_ns(f"{'out' if outside else 'pod'}{self.slots}", ipv6=bool(self.address6))
         slot = Slot(ns, os.open(f"/run/netns/{ns}", os.O_RDONLY | os.O_CLOEXEC))
         if outside:
             slot.link = f"out{self.slots}"
@@ -197,18 +193,12 @@ class Rig:
         container = f"c{next(self.containers)}-{name.replace('/', '-')}"[:100]
         more = {"host": True} if kind == "node" else {}
 
-        def attach(addresses):
-            return self.api.attach(container, f"/run/netns/{slot.ns}", name if "/" in name else f"node/{name}",
-                                   [host_prefix(ip) for ip in addresses], **more)
         try:
-            endpoint = attach(ips)
-        except ApiError as e:
-            four = [ip for ip in ips if family_of(ip) == 4]
-            if "is not IPv4" not in str(e) or not four:
-                self.free.append(slot)
-                raise
-            self.no_ipv6 = str(e)
-            endpoint = attach(four)
+            endpoint = self.api.attach(container, f"/run/netns/{slot.ns}", name if "/" in name else f"node/{name}",
+                                       [host_prefix(ip) for ip in ips], **more)
+        except ApiError:
+            self.free.append(slot)
+            raise
         got = tuple(a.split("/")[0] for a in endpoint.addresses)
         return Placed(kind, got, slot, container)
 

@@ -53,9 +53,10 @@ def ones_complement(data):
     return ~((total >> 16) + total) & 0xffff
 
 
-def echo_request(number):
+def echo_request(number, six):
+    """Of ICMPv6 the kernel makes the checksum."""
     body = struct.pack("!HH", number & 0xffff, 1)
-    return struct.pack("!BBH", 8, 0, ones_complement(b"\x08\x00\x00\x00" + body)) + body
+    return struct.pack("!BBH", 128 if six else 8, 0, 0 if six else ones_complement(b"\x08\x00\x00\x00" + body)) + body
 
 
 @dataclass
@@ -75,8 +76,8 @@ class Attempt:
 class Wire:
     """Listens on every port that is probed, and tries connections."""
 
-    def __init__(self, gateway):
-        self.gateway = gateway
+    def __init__(self, gateway, gateway6):
+        self.gateway, self.gateway6 = gateway, gateway6
         self.epoll = select.epoll()
         self.home = os.open("/proc/self/ns/net", os.O_RDONLY)
         self.handlers, self.listeners, self.raw = {}, {}, {}
@@ -208,10 +209,11 @@ class Wire:
             elif kind == 2 and (attempt := self.attempts.get(tag)) and attempt.port == sport:
                 self._answered(attempt, peer[0])
 
-    def _echo_reply(self, s, _ip):
+    def _echo_reply(self, s, ip):
+        six = ":" in ip
         for data, _ in self._receive(s):
-            icmp = data[(data[0] & 15) * 4:]
-            if len(icmp) >= 8 and icmp[0] == 0:
+            icmp = data if six else data[(data[0] & 15) * 4:]
+            if len(icmp) >= 8 and icmp[0] == (129 if six else 0):
                 self.barriers.discard((s.fileno(), struct.unpack_from("!H", icmp, 4)[0]))
                 self.news = time.monotonic()
 
@@ -271,10 +273,11 @@ class Wire:
 
     def _barrier(self, slot, ip):
         """Asks the gateway for an echo: the switch answers it when it has handled all that the pod sent before."""
-        s = self._raw_socket(slot, ip, socket.IPPROTO_ICMP)
+        six = ":" in ip
+        s = self._raw_socket(slot, ip, socket.IPPROTO_ICMPV6 if six else socket.IPPROTO_ICMP)
         number = self.number & 0xffff
         self.barriers.add((s.fileno(), number))
-        self._send(s, echo_request(number), (self.gateway, 0))
+        self._send(s, echo_request(number, six), (self.gateway6 if six else self.gateway, 0))
 
     def run(self, attempts, pods):
         """Fills in every attempt's outcome. `pods`: namespaces whose gateway is the switch."""
@@ -294,11 +297,11 @@ class Wire:
                 self._enter(slot.fd)
                 for number, a in group:
                     self._begin(number, a, clients[slot.ns])
-                four = next((a.source for _, a in group if ":" not in a.source), "")
-                if slot.ns in pods and four:
-                    self._barrier(slot, four)
-                else:
-                    unsure = unsure or any(a.expected == "deny" for _, a in group)
+                # One for each family, which may be handled one after the other.
+                for source in {":" in a.source: a.source for _, a in group}.values():
+                    if slot.ns in pods:
+                        self._barrier(slot, source)
+                unsure = unsure or (slot.ns not in pods and any(a.expected == "deny" for _, a in group))
                 self._enter(self.home)
                 self._poll(0)
             self._wait(clients, QUIET_UNSURE if unsure else QUIET)

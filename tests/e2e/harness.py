@@ -44,15 +44,15 @@ def too_late(*_):
     raise LabError(f"not done after {DEADLINE} s")
 
 
-def main(test):
-    """Runs test(lab, checks) and ends the program: status 0 if every check passed, the books of every node balanced and
+def main(test, ipv6=False):
+    """Runs test(lab, checks), in a lab with IPv6 or without, and ends the program: status 0 if every check passed, the books of every node balanced and
     nothing was left behind."""
     checks = Checks()
     lab = None
     signal.signal(signal.SIGALRM, too_late)
     signal.alarm(DEADLINE)
     try:
-        lab = Lab()
+        lab = Lab(ipv6=ipv6)
         test(lab, checks)
         for node in lab.nodes:
             if node.process and node.process.poll() is None:

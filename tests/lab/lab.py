@@ -12,13 +12,15 @@ from .run import LabError, in_ns, ip, sh
 
 ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "../.."))
 SUBNETS = {"a": ("192.0.2", 254), "b": ("198.51.100", 254)}
+SUBNETS6 = {"a": "2001:db8:a::", "b": "2001:db8:b::"}  # /64, the router at ::fe
 
 
 class Lab:
-    """An underlay of two subnets (192.0.2.0/24 and 198.51.100.0/24, a router between them) to which nodes are plugged.
-    Everything it makes has a name of its own and goes away with it, however the program ends."""
+    """An underlay of two subnets (192.0.2.0/24 and 198.51.100.0/24, with `ipv6` 2001:db8:a::/64 and 2001:db8:b::/64 too; a
+    router between them) to which nodes are plugged. Everything it makes has a name of its own and goes away with it, however the program ends."""
 
-    def __init__(self, build=None):
+    def __init__(self, build=None, ipv6=False):
+        self.ipv6 = ipv6
         if os.geteuid() != 0:
             raise LabError("the lab makes network namespaces: run it as root")
         self.build = build or os.environ.get("PODWIRE_BUILD", os.path.join(ROOT, "build"))
@@ -47,13 +49,14 @@ class Lab:
     def program(self, name):
         return os.path.join(self.build, name)
 
-    def add_ns(self, name):
+    def add_ns(self, name, ipv6=False):
         ns = f"{self.tag}-{name}"
         sh(["ip", "netns", "add", ns])
         self.namespaces.append(ns)
         ip(ns, "link", "set", "lo", "up")
         for scope in ("all", "default"):
-            sh(in_ns(ns, ["sysctl", "-qw", f"net.ipv6.conf.{scope}.disable_ipv6=1"]), check=False)
+            sh(in_ns(ns, ["sysctl", "-qw", f"net.ipv6.conf.{scope}.disable_ipv6={0 if ipv6 else 1}",
+                          f"net.ipv6.conf.{scope}.accept_dad=0"]), check=False)
         return ns
 
     def delete_ns(self, ns):
@@ -62,17 +65,22 @@ class Lab:
             self.namespaces.remove(ns)
 
     def _make_underlay(self):
-        ns = self.add_ns("underlay")
+        ns = self.add_ns("underlay", self.ipv6)
         for subnet, (prefix, host) in SUBNETS.items():
             ip(ns, "link", "add", f"br-{subnet}", "type", "bridge")
             ip(ns, "addr", "add", f"{prefix}.{host}/24", "dev", f"br-{subnet}")
+            if self.ipv6:
+                ip(ns, "addr", "add", f"{SUBNETS6[subnet]}fe/64", "dev", f"br-{subnet}", "nodad")
             ip(ns, "link", "set", f"br-{subnet}", "up")
-        sh(in_ns(ns, ["sysctl", "-qw", "net.ipv4.ip_forward=1"]))
+        forwarding = ["net.ipv4.ip_forward=1", *(["net.ipv6.conf.all.forwarding=1"] if self.ipv6 else [])]
+        sh(in_ns(ns, ["sysctl", "-qw", *forwarding]))
         return ns
 
     def route(self, node):
         """The router sends what is for the node's pods to the node, so that hosts outside the cluster reach them."""
-        ip(self.router, "route", "replace", node.pod_cidr, "via", node.address)
+        for cidr, via in ((node.pod_cidr, node.address), (node.pod_cidr6, node.address6)):
+            if cidr and via:
+                ip(self.router, "route", "replace", cidr, "via", via)
 
     def plug(self, ns, subnet, name):
         """A cable from the namespace (as eth0) to the underlay's subnet; returns the gateway's address."""

@@ -4,7 +4,7 @@ import signal
 import subprocess
 import time
 
-from .lab import wait_for
+from .lab import SUBNETS6, wait_for
 from .pod import Pod
 from .run import LabError, in_ns, sh
 
@@ -27,24 +27,33 @@ def file_prefix(name, state_dir):
 
 
 class Node:
-    """A podwire node: a namespace with an uplink whose address is podwired's, and pods attached by podwire-cni."""
+    """A podwire node: a namespace with an uplink whose addresses are podwired's, and pods attached by podwire-cni. `families`: of
+    the underlay, "4", "6" or "46"; IPv6 needs a lab with ipv6."""
 
-    def __init__(self, lab, name, subnet="a", host=1, pod_cidr=None, cni_version="1.0.0", **config):
-        self.lab, self.name, self.pod_cidr = lab, name, pod_cidr
+    def __init__(self, lab, name, subnet="a", host=1, pod_cidr=None, cni_version="1.0.0", pod_cidr6=None, families="4", **config):
+        self.lab, self.name, self.pod_cidr, self.pod_cidr6 = lab, name, pod_cidr, pod_cidr6
         self.ns = lab.add_ns(name)
         gateway = lab.plug(self.ns, subnet, name)
         self.address = gateway.rsplit(".", 1)[0] + f".{host}"
+        self.address6 = f"{SUBNETS6[subnet]}{host:x}" if "6" in families else None
         self.dir = os.path.join(lab.dir, name)
         os.makedirs(self.dir)
         self.socket = os.path.join(self.dir, "podwired.sock")
         self.log = os.path.join(self.dir, "podwired.log")
         self.config_path = os.path.join(self.dir, "podwired.json")
         self.vtep_mac = "02:70:77:%02x:%02x:%02x" % tuple(int(x) for x in self.address.split(".")[1:])
+        underlay = {"port": "uplink", "address": f"{self.address}/24", "gateway": gateway}
+        if "6" in families:
+            own, router = f"{self.address6}/64", f"{SUBNETS6[subnet]}fe"
+            both = "4" in families
+            underlay.update(address=[underlay["address"], own] if both else own, gateway=[gateway, router] if both else router)
+        if "4" not in families:
+            self.address = None
         self.config = {
             "node": name, "stateDir": os.path.join(self.dir, "state"), "listen": f"unix://{self.socket}",
             "lcores": {"workers": WORKERS, "control": 0}, "memoryMb": 256, "connections": 65536,
             "ports": [{"name": "uplink", "kind": "netdev", "interface": "eth0"}],
-            "underlay": {"port": "uplink", "address": f"{self.address}/24", "gateway": gateway}, **config}
+            "underlay": underlay, **config}
         self.cni_version = cni_version
         self.process = None
         self.pods = {}
@@ -108,13 +117,7 @@ class Node:
 
     def node_object(self, backend="vxlan"):
         """This node as flannel would announce it."""
-        data = json.dumps({"VNI": 1, "VtepMAC": self.vtep_mac}) if backend == "vxlan" else "null"
-        prefix = "flannel.alpha.coreos.com/"
-        return {"apiVersion": "v1", "kind": "Node",
-                "metadata": {"name": self.name, "annotations": {
-                    prefix + "backend-type": backend, prefix + "backend-data": data, prefix + "public-ip": self.address,
-                    prefix + "kube-subnet-manager": "true"}},
-                "spec": {"podCIDR": self.pod_cidr}}
+        return node_object(self, backend, vtep_mac6=self.vtep_mac)
 
     # CNI
     def cni(self, command, pod_ns, container, ifname="eth0", config=None, args="", check=True, timeout=60, **extra):
@@ -133,12 +136,13 @@ class Node:
 
     def attach(self, name, namespace="default", labels=None, ports=None, config=None):
         """A pod by CNI ADD; with labels or ports its manifest is applied first."""
-        pod = Pod(self.lab, name, self.lab.add_ns(f"{self.name}-{name}"))
+        pod = Pod(self.lab, name, self.lab.add_ns(f"{self.name}-{name}", ipv6=bool(self.pod_cidr6)))
         if labels or ports:
             self.apply(self.pod_object(name, labels or {}, ports or []), namespace=namespace)
         args = f"IgnoreUnknown=1;K8S_POD_NAMESPACE={namespace};K8S_POD_NAME={name};K8S_POD_INFRA_CONTAINER_ID=c-{name}"
         _, pod.result = self.cni("ADD", pod.ns, f"c-{name}", args=args, config=config)
-        pod.address = pod.result["ips"][0]["address"].split("/")[0]
+        addresses = [ip["address"].split("/")[0] for ip in pod.result["ips"]]
+        pod.address, pod.address6 = addresses[0], next((a for a in addresses if ":" in a), None)
         pod.node = self
         self.pods[name] = pod
         return pod
@@ -184,6 +188,21 @@ class Node:
     def run(self, *command, check=True, timeout=60):
         """A command in the node's own namespace."""
         return sh(in_ns(self.ns, command), check=check, timeout=timeout)
+
+
+def node_object(node, backend, vtep_mac6, vni=1):
+    """A Node as flannel would announce it."""
+    def data(mac):
+        return json.dumps({"VNI": vni, "VtepMAC": mac}) if backend == "vxlan" else "null"
+    prefix = "flannel.alpha.coreos.com/"
+    annotations = {prefix + "backend-type": backend, prefix + "kube-subnet-manager": "true"}
+    if node.address:
+        annotations.update({prefix + "backend-data": data(node.vtep_mac), prefix + "public-ip": node.address})
+    if node.address6:
+        annotations.update({prefix + "backend-v6-data": data(vtep_mac6), prefix + "public-ipv6": node.address6})
+    cidrs = [c for c in (node.pod_cidr, node.pod_cidr6) if c]
+    return {"apiVersion": "v1", "kind": "Node", "metadata": {"name": node.name, "annotations": annotations},
+            "spec": {"podCIDR": cidrs[0], "podCIDRs": cidrs} if cidrs else {}}
 
 
 def announce(nodes, backend="vxlan", plain=()):

@@ -1,3 +1,4 @@
+import copy
 import json
 import re
 import subprocess
@@ -11,9 +12,9 @@ LISTEN = r"""
 import socket, sys
 proto, port = sys.argv[1], int(sys.argv[2])
 kind = {"tcp": (socket.SOCK_STREAM, 6), "udp": (socket.SOCK_DGRAM, 17), "sctp": (socket.SOCK_STREAM, 132)}[proto]
-s = socket.socket(socket.AF_INET, *kind)
+s = socket.socket(socket.AF_INET6 if ":" in sys.argv[3] else socket.AF_INET, *kind)
 s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-s.bind(("0.0.0.0", port))
+s.bind((sys.argv[3], port))
 if proto != "udp": s.listen(64)
 print("ready", flush=True)
 while True:
@@ -26,7 +27,7 @@ CONNECT = r"""
 import socket, sys
 proto, host, port, timeout = sys.argv[1], sys.argv[2], int(sys.argv[3]), float(sys.argv[4])
 kind = {"tcp": (socket.SOCK_STREAM, 6), "udp": (socket.SOCK_DGRAM, 17), "sctp": (socket.SOCK_STREAM, 132)}[proto]
-s = socket.socket(socket.AF_INET, *kind)
+s = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, *kind)
 s.settimeout(timeout)
 try:
     s.connect((host, port))
@@ -56,7 +57,14 @@ class Pod:
 
     def __init__(self, lab, name, ns, address=None):
         self.lab, self.name, self.ns, self.address = lab, name, ns, address
+        self.address6 = None  # if it has one
         self.result = None  # of CNI ADD
+
+    def by_ipv6(self):
+        """The same pod, addressed by its IPv6 address."""
+        pod = copy.copy(self)
+        pod.name, pod.address = f"{self.name}/IPv6", self.address6
+        return pod
 
     def run(self, *command, check=True, timeout=60):
         return sh(in_ns(self.ns, command), check=check, timeout=timeout)
@@ -73,7 +81,7 @@ class Pod:
 
     def listen(self, port, proto="tcp"):
         """A server that answers each connection (or datagram)."""
-        return self.reports_ready("-c", LISTEN, proto, port)
+        return self.reports_ready("-c", LISTEN, proto, port, "::" if ":" in (self.address or "") else "0.0.0.0")
 
     def reports_ready(self, *python):
         """Starts a Python program that prints "ready" when it is."""
