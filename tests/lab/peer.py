@@ -43,6 +43,7 @@ class KernelNode:
            "local", self.address6, "dev", "eth0", "nolearning")
         ip(self.ns, "link", "set", "flannel-v6.1", "mtu", 1430, "up")
         ip(self.ns, "addr", "add", f"{self.pod_cidr6.split('/')[0]}/128", "dev", "flannel-v6.1", "nodad")
+        ip(self.pod.ns, "link", "set", "eth0", "mtu", 1430)
 
     def _add_pod_address6(self):
         prefix = self.pod_cidr6.split("/")[0]
