@@ -6,6 +6,7 @@
 
 #include "pmd/offload.h"
 #include "switch/arp.h"
+#include "switch/events.h"
 #include "switch/icmp6.h"
 #include "switch/ip_header.h"
 #include "switch/nd.h"
@@ -107,7 +108,9 @@ Path PathOf(WorkerContext& w, const Forwarding& f) noexcept {
 
 template <class Key>
 void DropPacket(WorkerContext& w, BasicPacket<Key>& p, DropReason reason) noexcept {
-  w.counters.AddDrop(reason, VictimOf(*w.tables, p, reason));
+  const EndpointId victim = VictimOf(*w.tables, p, reason);
+  w.counters.AddDrop(reason, victim);
+  if (w.events.WantsDrop(victim, reason)) RecordDrop(w, p, reason, victim);
   rte_pktmbuf_free(p.mbuf);
 }
 

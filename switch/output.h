@@ -16,7 +16,8 @@ struct Path {
 /// The path of a forwarding decision that is kDeliver or kForward.
 Path PathOf(WorkerContext& w, const Forwarding& f) noexcept;
 
-/// Counts the drop, also for the endpoint it happened to, and frees the packet.
+/// Counts the drop, also for the endpoint it happened to, tells of it if there is credit, and frees the
+/// packet.
 template <class Key>
 void DropPacket(WorkerContext& w, BasicPacket<Key>& p, DropReason reason) noexcept;
 

@@ -14,6 +14,7 @@
 
 #include "overlay/next_hop.h"
 #include "switch/arp.h"
+#include "switch/events.h"
 #include "switch/fast_forward.h"
 #include "switch/icmp6.h"
 #include "switch/miss_gate.h"
@@ -97,6 +98,7 @@ template <class Key>
 bool Miss(WorkerContext& w, BasicPacket<Key>& p, FlowEntry<Key>* stale) noexcept {
   w.counters.Add(stale == nullptr ? Counter::kFlowMisses : Counter::kRevalidated);
   const Fate fate = DecideFate(w, p);
+  if (w.tables->logs_policy) RecordVerdict(w, p, fate);
   if (fate.cacheable) {
     FlowEntry<Key>* e = stale != nullptr ? stale : w.FlowsOf<Key>().Add(p.key, p.hash, w.now_ms);
     if (e != nullptr) {

@@ -198,6 +198,36 @@ CounterTotals Switch::ReadCounters() const { return impl_->workers.Totals(); }
 
 DropCounts Switch::ReadEndpointDrops(EndpointId id) const { return impl_->workers.EndpointDrops(id); }
 
+void Switch::WatchDrops(bool watched) {
+  impl_->shared.drops_watched.store(watched, std::memory_order_relaxed);
+}
+
+void Switch::TakeEvents(const std::function<void(const EventRecord&)>& fn) {
+  using Clock = std::chrono::system_clock;
+  std::array<PacketEvent, 64> events;
+  const Clock::time_point now = Clock::now();
+  const uint64_t now_tsc = rte_get_tsc_cycles();
+  const double hz = static_cast<double>(rte_get_tsc_hz());
+  for (const auto& worker : impl_->workers.Running()) {
+    // No more than a full ring: a worker that goes on telling does not keep us here.
+    for (uint32_t left = EventRing::kCapacity; left != 0;) {
+      const uint32_t n =
+          worker->events().Take(std::span(events).first(std::min<size_t>(left, events.size())));
+      for (const PacketEvent& e : std::span(events).first(n)) {
+        const std::chrono::duration<double> age(static_cast<double>(static_cast<int64_t>(now_tsc - e.tsc)) /
+                                                hz);
+        fn({.event = e,
+            .worker = worker->index(),
+            .time = now - std::chrono::duration_cast<Clock::duration>(age)});
+      }
+      if (n == 0) break;
+      left -= n;
+    }
+  }
+}
+
+uint64_t Switch::verdicts_left_out() const { return impl_->workers.VerdictsLeftOut(); }
+
 std::vector<WorkerReport> Switch::ReadWorkers() const {
   std::vector<WorkerReport> reports;
   const auto plan = impl_->workers.plan();

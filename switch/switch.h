@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -13,6 +14,7 @@
 
 #include "pmd/mempool.h"
 #include "switch/counters.h"
+#include "switch/event_ring.h"
 #include "switch/flow_records.h"
 #include "switch/poll_plan.h"
 #include "switch/tables.h"
@@ -59,6 +61,13 @@ struct WorkerReport {
   std::vector<Queue> queues;  ///< that it receives from
 };
 
+/// A worker's event, with the time.
+struct EventRecord {
+  PacketEvent event;
+  uint16_t worker = 0;
+  std::chrono::system_clock::time_point time;
+};
+
 struct NeighborRecord {
   IpAddress address;
   MacAddr mac;
@@ -100,6 +109,12 @@ class Switch {
   CounterTotals ReadCounters() const;
   /// Packets dropped to or from the endpoint in `id`'s slot, by reason.
   DropCounts ReadEndpointDrops(EndpointId id) const;
+  /// Drops are sampled more often from now on, or no longer.
+  void WatchDrops(bool watched);
+  /// Takes what the workers have told since the last call, each worker's in its order. One thread at a time.
+  void TakeEvents(const std::function<void(const EventRecord&)>& fn);
+  /// Verdicts that the policy log wanted and that left no event, since the start.
+  uint64_t verdicts_left_out() const;
   std::vector<WorkerReport> ReadWorkers() const;
   std::vector<NeighborRecord> ReadNeighbors() const;
 

@@ -18,6 +18,9 @@
 
 namespace podwire {
 
+/// Which verdicts on new connections of a pod go into the policy log.
+enum class PolicyLogLevel : uint8_t { kOff, kDenied, kAll };
+
 /// A pod's attachment on this node. The slot (EndpointId) is the attachment's for life and not given to
 /// another before its connections are gone.
 struct Endpoint {
@@ -32,6 +35,7 @@ struct Endpoint {
   EndpointPolicy policy;
   std::string ns, name;
   bool is_host = false;  ///< no pod: the node's own network stack
+  PolicyLogLevel policy_log = PolicyLogLevel::kOff;
   bool in_use() const { return port != kNoPort; }
 };
 
@@ -98,6 +102,7 @@ struct Tables {
   PrefixMap<FibEntry> fib;
   VtepSet vteps;                                 ///< outer sources from which tunnel packets are accepted
   std::shared_ptr<const CompiledPolicy> policy;  ///< never null
+  bool logs_policy = false;                      ///< some endpoint's policy_log is not kOff
 
   const Endpoint* EndpointAt(EndpointId id) const {
     return id.value() < endpoints.size() && endpoints[id.value()].in_use() ? &endpoints[id.value()] : nullptr;

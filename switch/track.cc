@@ -5,6 +5,7 @@
 #include <netinet/ip_icmp.h>
 #include <rte_byteorder.h>
 
+#include "switch/events.h"
 #include "switch/parse.h"
 
 namespace podwire {
@@ -92,7 +93,11 @@ void Redecide(WorkerContext& w, uint32_t index, uint32_t serial, const Ends& end
     if (CurrencyOf(c, ends) != Currency::kOutdated) return;  // another worker was faster
     const bool was_allowed = c.denied.load(std::memory_order_relaxed) == DropReason::kNone;
     const PolicyDecision d = DecidePolicy(*w.tables, OriginalHeaders(c), ends);
-    if (was_allowed && !d.allowed) w.counters.Add(Counter::kConnectionsCut);
+    if (was_allowed && !d.allowed) {
+      w.counters.Add(Counter::kConnectionsCut);
+      const bool egress = d.reason == DropReason::kPolicyDeniedEgress;
+      RecordCut(w, c.key, d.reason, egress ? d.src_endpoint : d.dst_endpoint);
+    }
     StorePolicy(c, d);
   });
 }
@@ -170,6 +175,7 @@ void Open(WorkerContext& w, const BasicPacket<Key>& p, const Headers& h, const E
     return;
   }
   w.counters.Add(Counter::kConnectionsCreated);
+  fate.opened = true;
   fate.unsettled = IsUnsettled(p, state);
   fate.cacheable = !IsCrowded(w.FlowsOf<Key>());
 }

@@ -18,7 +18,8 @@ struct Fate {
   bool unsettled =
       false;  ///< the connection's state must see every packet (TCP before and after established)
   bool cacheable = false;  ///< may be kept in the flow table until the tables change
-  bool displaced = false;  ///< its connection is new, and took the place of another
+  bool opened = false;     ///< its connection is new
+  bool displaced = false;  ///< that one took the place of another
 };
 
 /// Decides a packet's fate, creating or re-deciding its connection. The slow path: hash look-ups and short

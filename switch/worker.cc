@@ -153,6 +153,7 @@ uint16_t Worker::OneLoop(uint64_t now_tsc) noexcept {
     const uint64_t now_ms = w.shared.MsAt(now_tsc);
     w.now_ms = static_cast<uint32_t>(now_ms);
     next_ms_tsc_ = w.shared.start_tsc + (now_ms + 1) * w.shared.tsc_per_ms;
+    w.events.Tick(w.now_ms, w.shared.drops_watched.load(std::memory_order_relaxed));
   }
   const uint16_t n = w.poller.Receive(mbufs, in_ports, kMaxBurst);
   const bool sampled = n != 0 && bursts_++ % kLatencyPeriod == 0;

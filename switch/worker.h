@@ -49,6 +49,8 @@ class Worker {
   uint16_t index() const { return context_->index; }
   unsigned cpu() const { return cpu_; }
   const WorkerCounters& counters() const { return context_->counters; }
+  /// To take from; one thread at a time.
+  EventRing& events() { return context_->events; }
   uint64_t flows() const noexcept { return flow_count_.load(std::memory_order_relaxed); }
   uint64_t flow_capacity() const { return context_->flows.capacity(); }
   /// Percent of the last whole second that went into packets.

@@ -12,6 +12,7 @@
 #include "switch/adjacency_cache.h"
 #include "switch/conn_table.h"
 #include "switch/counters.h"
+#include "switch/event_ring.h"
 #include "switch/flow_table.h"
 #include "switch/fragment_table.h"
 #include "switch/icmp.h"
@@ -38,6 +39,7 @@ struct WorkerShared {
   std::unique_ptr<ConnTable<FlowKey4>> connections;   ///< of IPv4
   std::unique_ptr<ConnTable<FlowKey6>> connections6;  ///< of IPv6
   NeighborTable neighbors;
+  std::atomic<bool> drops_watched{false};  ///< written by control
   Timeouts timeouts;
   MbufPools* pools = nullptr;
   uint64_t hash_seed = 0;
@@ -96,6 +98,7 @@ struct alignas(64) WorkerContext {
   IcmpLimiter icmp_limiter;
   TxBuffers tx;
   Poller poller;
+  EventRing events;
   std::array<Packet6, kMaxBurst> packets6;  ///< a burst's
 
   template <class Key>

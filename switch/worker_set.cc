@@ -159,6 +159,7 @@ absl::Status WorkerSet::Remove(uint16_t index) {
   worker->Stop();
   const std::lock_guard lock(mutex_);
   retired_.Absorb(worker->counters());
+  retired_left_out_ += worker->events().verdicts_left_out();
   workers_[index] = nullptr;
   leaving_[index] = false;
   return absl::OkStatus();
@@ -273,6 +274,15 @@ DropCounts WorkerSet::EndpointDrops(EndpointId id) const {
     if (worker != nullptr) worker->counters().AddTo(drops, id);
   }
   return drops;
+}
+
+uint64_t WorkerSet::VerdictsLeftOut() const {
+  const std::lock_guard lock(mutex_);
+  uint64_t sum = retired_left_out_;
+  for (const auto& worker : workers_) {
+    if (worker != nullptr) sum += worker->events().verdicts_left_out();
+  }
+  return sum;
 }
 
 void WorkerSet::ClearEndpoint(EndpointId id) {

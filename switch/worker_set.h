@@ -48,6 +48,7 @@ class WorkerSet {
   CounterTotals Totals() const;
   DropCounts EndpointDrops(EndpointId id) const;
   void ClearEndpoint(EndpointId id);
+  uint64_t VerdictsLeftOut() const;
 
  private:
   std::vector<uint16_t> Staying() const;
@@ -66,7 +67,8 @@ class WorkerSet {
   std::vector<bool> leaving_;                     // by index: gets no queues any more
   std::shared_ptr<const PollPlan> plan_;
   WorkerCounters retired_;  // of those that are gone
-  Balancer balancer_;       // under change_
+  uint64_t retired_left_out_ = 0;
+  Balancer balancer_;  // under change_
 };
 
 }  // namespace podwire

@@ -131,11 +131,11 @@ std::string DualNodeJson(const std::string& name, const std::string& cidrs) {
          cidrs + "]}}";
 }
 
-constexpr const char* kDualNetwork =
+constexpr const char* kDualVxlan =
     R"({"Network":"10.244.0.0/16","EnableIPv6":true,"IPv6Network":"fd44::/48","Backend":{"Type":"vxlan"}})";
 
 TEST(NodeSubnetsTest, EachFamilyIsPlannedForItself) {
-  const NetConf conf = Network(kDualNetwork);
+  const NetConf conf = Network(kDualVxlan);
   std::map<std::string, Node> nodes = Nodes({{"a", "10.244.1.0/24"}, {"b", ""}});
   nodes["c"] = std::get<Node>(One(DualNodeJson("c", R"("fd44:0:0:1::/64")")).value);
   const auto planned = PlanSubnets(nodes, {"a", "b", "c"}, conf, {});
@@ -149,7 +149,7 @@ TEST(NodeSubnetsTest, EachFamilyIsPlannedForItself) {
 }
 
 TEST(NodeSubnetsTest, ImpossibleIpv6PodCidrsAreNamed) {
-  const NetConf conf = Network(kDualNetwork);
+  const NetConf conf = Network(kDualVxlan);
   std::map<std::string, Node> nodes;
   nodes["a"] = std::get<Node>(One(DualNodeJson("a", R"("10.244.1.0/24","fd44:0:0:1::/64")")).value);
   nodes["b"] = std::get<Node>(One(DualNodeJson("b", R"("10.244.2.0/24","fd44:0:0:1::/64")")).value);
@@ -161,7 +161,7 @@ TEST(NodeSubnetsTest, ImpossibleIpv6PodCidrsAreNamed) {
 }
 
 TEST(DesiredStateTest, SubnetsAreOfTheNetworksFamilies) {
-  DesiredState s("node-a", Network(kDualNetwork));
+  DesiredState s("node-a", Network(kDualVxlan));
   s.Put(One(DualNodeJson("node-a", R"("10.244.1.0/24","fd44:0:0:1::/64","10.244.9.0/24")")));
   EXPECT_EQ(ToString(s.SubnetsOf("node-a")), "10.244.1.0/24,fd44:0:0:1::/64");
   s.SetPlannedSubnets({{"node-b", *ParsePodSubnets("10.244.2.0/24,fd44:0:0:2::/64")}});
