@@ -43,21 +43,38 @@ std::string PortName(const PolicyPort& port) {
   return fmt::format("{} {}-{}", protocol, port.first, port.last);
 }
 
-/// The first thing in `selector` that `labels` lack, or nothing.
-std::string WhyNot(const LabelSelector& selector, const Labels& labels) {
+/// Why something does not match, and what would make it.
+struct Mismatch {
+  std::string why;  ///< empty: it does
+  std::string need;
+  uint32_t distance = 0;
+};
+
+// Distances: a label that differs is near, where somebody lives or which address is farther away.
+constexpr uint32_t kLabelAway = 1, kPortAway = 1, kNamespaceAway = 4, kProtocolAway = 4, kAddressAway = 16,
+                   kHopeless = 64;
+
+/// The first thing in `selector` that the labels of `owner` lack, and how many there are; or nothing.
+Mismatch WhyNot(const std::string& owner, const LabelSelector& selector, const Labels& labels) {
   const auto value_of = [&](const std::string& key) {
     const auto it = labels.find(key);
     return it == labels.end() ? fmt::format("no label {}", key) : fmt::format("label {}={}", key, it->second);
   };
+  Mismatch m;
+  const auto add = [&](const std::string& key, const std::string& wanted, std::string_view verb) {
+    if (m.why.empty()) m.why = fmt::format("{} has {}, wanted {}", owner, value_of(key), wanted);
+    m.need += m.need.empty() ? fmt::format("{} {} {}", owner, verb, wanted) : " and " + wanted;
+    m.distance += kLabelAway;
+  };
   for (const auto& [key, value] : selector.match_labels) {
     const auto it = labels.find(key);
     if (it == labels.end() || it->second != value)
-      return fmt::format("has {}, wanted {}={}", value_of(key), key, value);
+      add(key, fmt::format("{}={}", key, value), "had the label");
   }
   for (const LabelRequirement& r : selector.expressions) {
-    if (!r.Matches(labels)) return fmt::format("has {}, wanted {}", value_of(r.key), ToString(r));
+    if (!r.Matches(labels)) add(r.key, ToString(r), "matched");
   }
-  return {};
+  return m;
 }
 
 class Explainer {
@@ -137,32 +154,46 @@ class Explainer {
   MatchTrace PeerMatch(const NetworkPolicy& policy, const PolicyPeer& peer) const {
     if (peer.ip_block) return BlockMatch(*peer.ip_block);
     if (!peer.pod_selector && !peer.namespace_selector)
-      return {"", "{}", false, "an empty peer matches nothing"};
+      return {"", "{}", false, "an empty peer matches nothing", "", kHopeless};
     MatchTrace m;
     const std::string pods = peer.pod_selector ? ToString(*peer.pod_selector) : "everything";
     m.wants = peer.namespace_selector
                   ? fmt::format("pods: {}; in namespaces: {}", pods, ToString(*peer.namespace_selector))
                   : fmt::format("pods: {}; in namespace {}", pods, policy.key.ns);
-    m.why = peers_.empty() ? fmt::format("{} is {}", ToString(query_.peer), Peer()) : "";
+    if (peers_.empty()) {
+      m.why = fmt::format("{} is {}", ToString(query_.peer), Peer());
+      m.need = fmt::format("{} were a pod's address", ToString(query_.peer));
+      m.distance = kAddressAway;
+    }
     for (const Pod* pod : peers_) {
-      if (m.why = WhyNotPod(policy, peer, *pod); !m.why.empty()) break;
+      const Mismatch mismatch = WhyNotPod(policy, peer, *pod);
+      if (mismatch.why.empty()) continue;
+      m.why = mismatch.why;
+      m.need = mismatch.need;
+      m.distance = mismatch.distance;
+      break;
     }
     m.matched = m.why.empty();
     if (m.matched) m.why = fmt::format("{} matches", Names(peers_));
     return m;
   }
 
-  std::string WhyNotPod(const NetworkPolicy& policy, const PolicyPeer& peer, const Pod& pod) const {
-    const std::string name = ToString(pod.key);
+  Mismatch WhyNotPod(const NetworkPolicy& policy, const PolicyPeer& peer, const Pod& pod) const {
+    const std::string name = "pod " + ToString(pod.key);
+    Mismatch ns, labels;
     if (!peer.namespace_selector && pod.key.ns != policy.key.ns) {
-      return fmt::format("pod {} is not in namespace {}", name, policy.key.ns);
+      ns = {fmt::format("{} is not in namespace {}", name, policy.key.ns),
+            fmt::format("{} were in namespace {}", name, policy.key.ns), kNamespaceAway};
     }
     if (peer.namespace_selector) {
-      const std::string why = WhyNot(*peer.namespace_selector, model_.NamespaceLabels(pod.key.ns));
-      if (!why.empty()) return fmt::format("namespace {} {}", pod.key.ns, why);
+      ns = WhyNot("namespace " + pod.key.ns, *peer.namespace_selector, model_.NamespaceLabels(pod.key.ns));
+      ns.distance *= kNamespaceAway;
     }
-    const std::string why = peer.pod_selector ? WhyNot(*peer.pod_selector, pod.labels) : "";
-    return why.empty() ? "" : fmt::format("pod {} {}", name, why);
+    if (peer.pod_selector) labels = WhyNot(name, *peer.pod_selector, pod.labels);
+    if (ns.why.empty()) return labels;
+    if (!labels.why.empty()) ns.need += " and " + labels.need;
+    ns.distance += labels.distance;
+    return ns;
   }
 
   MatchTrace BlockMatch(const IpBlock& block) const {
@@ -171,6 +202,10 @@ class Explainer {
     for (const IpPrefix& p : block.except) holes.push_back(ToString(p));
     MatchTrace m{"", "addresses in " + ToString(block.cidr), block.Contains(query_.peer), ""};
     if (!holes.empty()) m.wants += " except " + absl::StrJoin(holes, ", ");
+    if (!m.matched) {
+      m.need = fmt::format("{} were in {}", address, m.wants.substr(m.wants.find("in ") + 3));
+      m.distance = kAddressAway;
+    }
     if (m.matched) {
       m.why = address + " is inside";
     } else if (block.cidr.Contains(query_.peer)) {
@@ -185,9 +220,12 @@ class Explainer {
 
   MatchTrace PortMatch(const PolicyPort& port) const {
     MatchTrace m{"", PortName(port), false, "the packet is " + PacketName(query_)};
-    if (static_cast<uint8_t>(port.protocol) != query_.ip_proto) return m;
+    const bool other_protocol = static_cast<uint8_t>(port.protocol) != query_.ip_proto;
+    m.need = fmt::format("it were {}", m.wants);
+    m.distance = other_protocol ? kProtocolAway : kPortAway;
+    if (other_protocol) return m;
     if (!port.is_named()) {
-      m.matched = port.is_whole_protocol() || (port.first <= query_.port && query_.port <= port.last);
+      if (port.is_whole_protocol() || (port.first <= query_.port && query_.port <= port.last)) SetMatched(m);
       return m;
     }
     const bool own = query_.direction == Direction::kIngress;
@@ -199,10 +237,16 @@ class Explainer {
     for (const Pod* pod : servers) {
       if (m.why = WhyNotServing(*pod, port); !m.why.empty()) return m;
     }
-    m.matched = true;
+    SetMatched(m);
     m.why =
         fmt::format("{} serves {} at {} {}", Names(servers), port.name, ToString(port.protocol), query_.port);
     return m;
+  }
+
+  static void SetMatched(MatchTrace& m) {
+    m.matched = true;
+    m.need.clear();
+    m.distance = 0;
   }
 
   std::string WhyNotServing(const Pod& pod, const PolicyPort& port) const {
@@ -259,6 +303,45 @@ std::string PolicyExplanation::Text() const {
     }
   }
   return text;
+}
+
+namespace {
+
+/// What the items of a list, of which one must match, lack at least; nullptr if one does.
+const MatchTrace* Nearest(const std::vector<MatchTrace>& matches) {
+  const auto it = std::min_element(matches.begin(), matches.end(), [](const auto& a, const auto& b) {
+    return (a.matched ? 0 : a.distance) < (b.matched ? 0 : b.distance);
+  });
+  return it == matches.end() || it->matched ? nullptr : &*it;
+}
+
+}  // namespace
+
+std::string PolicyExplanation::Hint() const {
+  if (verdict.allowed) return {};
+  const std::string_view word = ToString(query.direction);
+  std::string hint;
+  uint32_t nearest = kHopeless;
+  for (const PolicyTrace& p : isolating) {
+    for (const RuleTrace& r : p.rules) {
+      const MatchTrace* missing[] = {Nearest(r.peers), Nearest(r.ports)};
+      uint32_t distance = 0;
+      std::string need;
+      for (const MatchTrace* m : missing) {
+        if (m == nullptr) continue;
+        distance += m->need.empty() ? kHopeless : m->distance;
+        need += (need.empty() ? "" : " and ") + m->need;
+      }
+      if (distance >= nearest) continue;
+      nearest = distance;
+      hint = fmt::format("would pass {}[{}] of {} if {}", word, r.rule, ToString(p.policy), need);
+    }
+  }
+  if (!hint.empty() || isolating.empty()) return hint;
+  return fmt::format("would pass if a rule of {} or another NetworkPolicy allowed {} {} {}",
+                     ToString(isolating.front().policy), PacketName(query),
+                     query.direction == Direction::kIngress ? "from" : "to",
+                     peer.starts_with("pod") ? peer : ToString(query.peer));
 }
 
 absl::StatusOr<PolicyExplanation> ExplainPolicy(const CompiledPolicy& compiled, const Model& model,

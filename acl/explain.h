@@ -26,6 +26,9 @@ struct MatchTrace {
   std::string wants;
   bool matched = false;
   std::string why;
+  std::string
+      need{};  ///< what would make it match: "pod dev/web had label role=db"; empty: it does, or nothing
+  uint32_t distance = 0;  ///< how much that is; 0 for what matches, less is nearer
 };
 
 /// A rule matches when one of its peers and one of its ports does; an absent list has one item that says so.
@@ -52,6 +55,9 @@ struct PolicyExplanation {
 
   /// The same in lines of plain words.
   std::string Text() const;
+  /// What the nearest rule would have needed: "would pass ingress[0] of dev/web if the port were TCP 443".
+  /// Empty when allowed.
+  std::string Hint() const;
 };
 
 /// Explains a verdict of `compiled`; `model` is what it was compiled from. Scans (it is for people).

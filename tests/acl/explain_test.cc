@@ -76,6 +76,38 @@ TEST_F(ExplainTest, DenialSaysWhatEveryRuleWanted) {
   }
 }
 
+TEST_F(ExplainTest, HintNamesWhatTheNearestRuleWouldHaveNeeded) {
+  const auto hint = [&](std::string_view peer, std::string_view packet) {
+    return c.Explain(Direction::kIngress, "web", peer, packet).Hint();
+  };
+  EXPECT_EQ(hint("db", "tcp/80"), "") << "nobody denies it";
+  c.AddPolicy(R"({"policyTypes": ["Ingress"]})");
+  EXPECT_EQ(hint("db", "tcp/80"),
+            "would pass if a rule of default/p0 or another NetworkPolicy allowed TCP 80 from pod default/db");
+  EXPECT_EQ(hint("192.0.2.1", "icmp"),
+            "would pass if a rule of default/p0 or another NetworkPolicy allowed ICMP from 192.0.2.1");
+  c.AddPolicy(R"({"ingress": [
+      {"from": [{"ipBlock": {"cidr": "192.0.2.0/24"}}]},
+      {"from": [{"podSelector": {"matchLabels": {"app": "api"}}}], "ports": [{"port": 443}]}]})");
+  EXPECT_EQ(hint("db", "tcp/443"), "would pass ingress[1] of default/p1 if pod default/db had the label app=api");
+  EXPECT_EQ(hint("db", "tcp/80"),
+            "would pass ingress[1] of default/p1 if pod default/db had the label app=api and it were TCP 443");
+  EXPECT_EQ(hint("prod/x", "tcp/443"),
+            "would pass ingress[1] of default/p1 if pod prod/x were in namespace default and pod prod/x had the "
+            "label app=api");
+  EXPECT_EQ(hint("198.51.100.1", "tcp/80"), "would pass ingress[0] of default/p1 if 198.51.100.1 were in 192.0.2.0/24");
+  EXPECT_EQ(hint("192.0.2.1", "tcp/80"), "") << "allowed";
+}
+
+TEST_F(ExplainTest, HintsForExpressionsNamespacesAndNamedPorts) {
+  c.AddPolicy(R"({"ingress": [{"from": [{"namespaceSelector": {"matchLabels": {"team": "a"}},
+      "podSelector": {"matchExpressions": [{"key": "tier", "operator": "In", "values": ["x", "y"]}]}}],
+      "ports": [{"port": "http"}]}]})");
+  EXPECT_EQ(c.Explain(Direction::kIngress, "web", "prod/x", "udp/53").Hint(),
+            "would pass ingress[0] of default/p0 if namespace prod had the label team=a and pod prod/x matched "
+            "tier in (x,y) and it were TCP http");
+}
+
 TEST_F(ExplainTest, SaysWhoThePeerIs) {
   c.AddPod("finished", "", "10.0.0.4").finished = true;
   c.AddPod("host", "", "10.0.0.5").host_network = true;
@@ -122,6 +154,7 @@ TEST(RandomPolicies, ExplanationAgreesWithTheVerdict) {
         }
       }
       EXPECT_EQ(allows, e->verdict.allowed) << e->Text();
+      EXPECT_EQ(e->Hint().empty(), e->verdict.allowed) << e->Text();
       EXPECT_TRUE(named) << e->Text();
     }
   }
