@@ -103,6 +103,8 @@ class Builder {
     for (const IpAddress& gateway : a.record.gateways) AddGateway(gateway);
     if (const EndpointPolicy* policy = in_.policy->Find(a.record.pod); policy != nullptr) e.policy = *policy;
     if (!IsSameAsBefore(e)) ++e.version;
+    e.policy_log = in_.state.PolicyLogOf(e.ns);
+    t_->logs_policy = t_->logs_policy || e.policy_log != PolicyLogLevel::kOff;
     e.adjacency = AddDelivery(a);
     PortSlot& slot = t_->ports[a.port.value()];
     slot.endpoint = a.slot;

@@ -265,6 +265,17 @@ absl::Status ReadUnderlay(const json& value, Config& c) {
   return absl::OkStatus();
 }
 
+absl::Status ReadPolicyLog(const json& value, PolicyLogConfig& log) {
+  JsonReader r(value, "policyLog");
+  r.String("file", log.file);
+  const bool is_name = !log.file.empty() && log.file[0] != '.' && log.file.find('/') == std::string::npos;
+  if (!is_name || !log.file.ends_with(".log"))
+    r.Fail("file", fmt::format("expected a file name that ends in .log, not \"{}\"", log.file));
+  r.Number("maxMB", log.max_mb, 1, 1024);
+  r.Number("files", log.files, 1, 100);
+  return r.Finish();
+}
+
 bool IsLoopback(const std::string& host) {
   if (host == "localhost") return true;
   const auto ip = ParseIp(host);
@@ -342,6 +353,7 @@ absl::StatusOr<Config> ParseConfig(std::string_view text) {
     }
   }
   r.Choice("logLevel", c.log_level, {"trace", "debug", "info", "warn", "error"});
+  if (const json* log = r.Get("policyLog")) r.Fail(ReadPolicyLog(*log, c.policy_log));
   RETURN_IF_ERROR(r.Finish());
   return c;
 }

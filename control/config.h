@@ -51,6 +51,13 @@ struct WorkerConfig {
   bool operator==(const WorkerConfig&) const = default;
 };
 
+/// Where verdicts on new connections go that a namespace wants logged (its annotation).
+struct PolicyLogConfig {
+  std::string file = "policy.log";  ///< in the state directory
+  uint32_t max_mb = 16;             ///< of one file, before the next is begun
+  uint32_t files = 4;               ///< in all; the oldest goes
+};
+
 /// podwired's configuration file (docs/configuration.md).
 struct Config {
   std::string node;
@@ -69,6 +76,7 @@ struct Config {
   std::optional<NetConf> network;  ///< an applied kube-flannel-cfg overrides it
   MacAddr gateway_mac;             ///< that pods see as their gateway's; empty: made from the node's name
   std::string log_level = "info";
+  PolicyLogConfig policy_log;
 };
 
 /// InvalidArgument begins with the path of the key ("ports[1].kind: ...") and says what was expected.

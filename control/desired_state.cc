@@ -54,6 +54,11 @@ const LiveAttachment* DesiredState::FindAttachment(const AttachmentKey& key) con
   return it == attachments_.end() ? nullptr : &it->second;
 }
 
+PolicyLogLevel DesiredState::PolicyLogOf(const std::string& ns) const {
+  const auto it = policy_logs_.find(ns);
+  return it == policy_logs_.end() ? PolicyLogLevel::kOff : it->second;
+}
+
 std::vector<ObjectKey> DesiredState::LocalPods() const {
   std::vector<ObjectKey> pods;
   for (const auto& [pod, keys] : attachments_of_) {
@@ -68,7 +73,12 @@ void DesiredState::Put(const ParsedObject& object) {
   objects_.insert_or_assign(object.id, object.json);
   std::visit(Overloaded{
                  [&](const Node& n) { nodes_.insert_or_assign(object.id.name, n); },
-                 [&](const Namespace& n) { model_.namespaces.insert_or_assign(object.id.name, n); },
+                 [&](const Namespace& n) {
+                   model_.namespaces.insert_or_assign(object.id.name, n);
+                   policy_logs_.erase(object.id.name);
+                   if (object.policy_log != PolicyLogLevel::kOff)
+                     policy_logs_.emplace(object.id.name, object.policy_log);
+                 },
                  [&](const Pod& p) {
                    manifests_.insert_or_assign(p.key, p);
                    RefreshPod(p.key);
@@ -86,6 +96,7 @@ void DesiredState::Remove(const ObjectId& id) {
     nodes_.erase(id.name);
   } else if (id.kind == "Namespace") {
     model_.namespaces.erase(id.name);
+    policy_logs_.erase(id.name);
   } else if (id.kind == "Pod") {
     manifests_.erase(KeyOf(id));
     RefreshPod(KeyOf(id));

@@ -60,6 +60,9 @@ class DesiredState {
   /// Pods attached here and in the switch, each once.
   std::vector<ObjectKey> LocalPods() const;
 
+  /// Of a namespace.
+  PolicyLogLevel PolicyLogOf(const std::string& ns) const;
+
   void Put(const ParsedObject& object);
   void Remove(const ObjectId& id);
   /// What goes when `id` does: itself (if it exists) and, with a namespace, its pods and policies.
@@ -75,6 +78,7 @@ class DesiredState {
   std::optional<NetConf> file_network_, applied_network_;
   std::map<ObjectId, std::string> objects_;
   std::map<std::string, Node> nodes_;
+  std::map<std::string, PolicyLogLevel> policy_logs_;  // by namespace; those that are not kOff
   std::map<ObjectKey, Pod> manifests_;  // pods as applied; the model's have their attachments' addresses
   std::map<AttachmentKey, LiveAttachment> attachments_;
   std::map<ObjectKey, std::set<AttachmentKey>> attachments_of_;

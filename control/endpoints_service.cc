@@ -1,5 +1,6 @@
 #include <nlohmann/json.hpp>
 
+#include "control/explain.h"
 #include "control/services.h"
 #include "endpoints.grpc.pb.h"
 #include "net/status.h"

@@ -113,4 +113,17 @@ absl::StatusOr<ExplainResult> Explain(const ControlState& state, const Tables& t
   return r;
 }
 
+std::vector<std::string> IsolatingPolicies(const Model& model, const ObjectKey& pod, Direction direction) {
+  std::vector<std::string> names;
+  const auto labels = model.pods.find(pod);
+  for (auto it = model.policies.lower_bound({pod.ns, ""});
+       it != model.policies.end() && it->first.ns == pod.ns; ++it) {
+    const NetworkPolicy& p = it->second;
+    const bool selects =
+        p.pod_selector.Matches(labels == model.pods.end() ? Labels() : labels->second.labels);
+    if (selects && p.Isolates(direction)) names.push_back(ToString(p.key));
+  }
+  return names;
+}
+
 }  // namespace podwire

@@ -35,4 +35,7 @@ struct ExplainResult {
 absl::StatusOr<ExplainResult> Explain(const ControlState& state, const Tables& tables,
                                       const ExplainQuery& query);
 
+/// The names of the policies that isolate a pod.
+std::vector<std::string> IsolatingPolicies(const Model& model, const ObjectKey& pod, Direction direction);
+
 }  // namespace podwire

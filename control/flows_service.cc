@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <optional>
 
+#include "control/protocol_names.h"
 #include "control/services.h"
 #include "flows.grpc.pb.h"
 #include "net/status.h"

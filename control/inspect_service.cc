@@ -1,6 +1,8 @@
 #include <algorithm>
 
 #include "control/explain.h"
+#include "control/inspect_drops.h"
+#include "control/protocol_names.h"
 #include "control/services.h"
 #include "inspect.grpc.pb.h"
 #include "net/status.h"
@@ -199,36 +201,12 @@ class InspectService final : public v1::Inspect::Service {
   }
 
   grpc::Status GetDrops(grpc::ServerContext*, const v1::DropsRequest* request, v1::Drops* out) override {
-    const auto tables = d_.sw.tables();
-    const ObjectKey wanted{request->pod_namespace().empty() ? "default" : request->pod_namespace(),
-                           request->pod_name()};
-    DropCounts totals = d_.sw.ReadCounters().drops;
-    if (!wanted.name.empty()) totals = {};
-    bool found = wanted.name.empty();
-    for (const Endpoint& e : tables->endpoints) {
-      if (!e.in_use() || (!wanted.name.empty() && (e.ns != wanted.ns || e.name != wanted.name))) continue;
-      found = true;
-      const DropCounts drops = d_.sw.ReadEndpointDrops(e.id);
-      for (size_t i = 1; i < kDropReasonCount; ++i) {
-        if (!wanted.name.empty()) totals[i] += drops[i];
-        if (drops[i] == 0) continue;
-        v1::PodDrops& pod = *out->add_pods();
-        pod.set_pod(e.ns + "/" + e.name);
-        pod.set_reason(std::string(kDropReasonInfo[i].name));
-        pod.set_packets(drops[i]);
-      }
-    }
-    if (!found) {
-      return ToGrpc(
-          Error(absl::StatusCode::kNotFound, "pod {} is not attached to this node", ToString(wanted)));
-    }
-    for (size_t i = 1; i < kDropReasonCount; ++i) {
-      v1::DropCount& reason = *out->add_reasons();
-      reason.set_reason(std::string(kDropReasonInfo[i].name));
-      reason.set_help(std::string(kDropReasonInfo[i].help));
-      reason.set_packets(totals[i]);
-    }
-    return grpc::Status::OK;
+    return podwire::GetDrops(d_, *request, *out);
+  }
+
+  grpc::Status WatchDrops(grpc::ServerContext* context, const v1::WatchDropsRequest* request,
+                          grpc::ServerWriter<v1::DropRecord>* writer) override {
+    return podwire::WatchDrops(d_, *context, *request, *writer);
   }
 
   grpc::Status Explain(grpc::ServerContext*, const v1::ExplainRequest* request,

@@ -148,6 +148,7 @@ class Parser {
       ASSIGN_OR_RETURN(object.value, ParseNode(value));
     } else if (info.kind == "Namespace") {
       ASSIGN_OR_RETURN(object.value, ParseNamespace(value));
+      ReadPolicyLog(value, object);
     } else if (info.kind == "Pod") {
       ASSIGN_OR_RETURN(object.value, ParsePod(value, default_namespace_));
     } else if (info.kind == "NetworkPolicy") {
@@ -156,6 +157,24 @@ class Parser {
       return FillNetwork(value, object);
     }
     return absl::OkStatus();
+  }
+
+  /// Kubernetes takes any text as an annotation: what makes no sense is no reason to refuse a namespace.
+  static void ReadPolicyLog(const json& value, ParsedObject& object) {
+    const json metadata = value.value("metadata", json::object());
+    const json annotations = metadata.value("annotations", json());
+    if (!annotations.is_object() || !annotations.contains(kPolicyLogAnnotation)) return;
+    const json& level = annotations[kPolicyLogAnnotation];
+    if (level == "denied") {
+      object.policy_log = PolicyLogLevel::kDenied;
+    } else if (level == "all") {
+      object.policy_log = PolicyLogLevel::kAll;
+    } else {
+      object.warnings.push_back(
+          fmt::format("metadata.annotations[\"{}\"]: expected denied or all, not {}: "
+                      "nothing is logged",
+                      kPolicyLogAnnotation, Brief(level)));
+    }
   }
 
   absl::Status FillNetwork(const json& value, ParsedObject& object) {

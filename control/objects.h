@@ -11,6 +11,7 @@
 #include "control/store.h"
 #include "overlay/net_conf.h"
 #include "overlay/node.h"
+#include "switch/tables.h"
 
 namespace podwire {
 
@@ -19,12 +20,16 @@ std::optional<std::string> CanonicalKind(std::string_view name);
 /// Whether objects of this canonical kind live in a namespace.
 bool IsNamespaced(std::string_view kind);
 
+/// On a Namespace: which verdicts on new connections of its pods are logged, "denied" or "all".
+inline constexpr std::string_view kPolicyLogAnnotation = "podwire.io/policy-log";
+
 /// An object of an Apply request, as values and as text.
 struct ParsedObject {
   size_t document = 0;  ///< index in the request
   ObjectId id;
   std::string json;  ///< whole, its namespace filled in
   std::variant<Node, Namespace, Pod, NetworkPolicy, NetConf> value;
+  PolicyLogLevel policy_log = PolicyLogLevel::kOff;  ///< of a Namespace: its annotation's
   std::vector<std::string> warnings;
 };
 

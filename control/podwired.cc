@@ -152,10 +152,14 @@ absl::Status Run(const Config& config, const sigset_t& signals) {
   RETURN_IF_ERROR(OpenPorts(config, context, controller));
   Attacher attacher(controller, {.create_port = [&](const PortConfig& p) { return CreatePort(p, context); }});
   RETURN_IF_ERROR(attacher.Recover());
+  PolicyLog policy_log(config.policy_log, config.state_dir, config.node);
+  EventFeed events(controller, EventSourceOf(*sw), policy_log);
+  events.Start();
   Daemon daemon{
       .controller = controller,
       .attacher = attacher,
       .sw = *sw,
+      .events = events,
       .pools = pools,
       .hugepages = eal.hugepages ? fmt::format("{} MB", eal.memory_mb) : "none: running with --no-huge"};
   return Serve(config, signals, daemon);

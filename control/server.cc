@@ -47,9 +47,11 @@ absl::Status ClearSocket(const std::string& path) {
 
 }  // namespace
 
+Server::Server(EventFeed& events) : events_(events) {}
+
 absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ListenAddress& listen, Daemon& d) {
   if (!listen.unix_path.empty()) RETURN_IF_ERROR(ClearSocket(listen.unix_path));
-  std::unique_ptr<Server> server(new Server());
+  std::unique_ptr<Server> server(new Server(d.events));
   server->services_.push_back(MakeObjectsService(d));
   server->services_.push_back(MakeEndpointsService(d));
   server->services_.push_back(MakePortsService(d));
@@ -82,6 +84,7 @@ Server::~Server() {
 
 void Server::Stop(std::chrono::milliseconds patience) {
   if (server_ == nullptr) return;
+  events_.Close();
   server_->Shutdown(std::chrono::system_clock::now() + patience);
   server_->Wait();
   server_ = nullptr;

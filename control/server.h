@@ -23,7 +23,8 @@ class Server {
   void Stop(std::chrono::milliseconds patience);
 
  private:
-  Server() = default;
+  explicit Server(EventFeed& events);
+  EventFeed& events_;  // whose watchers' calls would not end by themselves
   std::vector<std::unique_ptr<grpc::Service>> services_;
   std::unique_ptr<grpc::Server> server_;
   std::string socket_;  // to be removed

@@ -9,6 +9,7 @@
 
 #include "control/attacher.h"
 #include "control/controller.h"
+#include "control/event_feed.h"
 #include "inspect.pb.h"
 #include "pmd/mempool.h"
 #include "switch/switch.h"
@@ -20,6 +21,7 @@ struct Daemon {
   Controller& controller;
   Attacher& attacher;
   Switch& sw;
+  EventFeed& events;
   MbufPools* pools = nullptr;  ///< for ports added at run time
   std::string hugepages;       ///< for status
   std::chrono::steady_clock::time_point started = std::chrono::steady_clock::now();
@@ -44,12 +46,7 @@ std::string Shorten(std::string text, size_t limit);
 /// The same code (they agree) and the message, cut to what every gRPC client takes.
 grpc::Status ToGrpc(const absl::Status& s);
 
-/// "tcp", "udp", "sctp", "icmp", "icmpv6", or a number as text.
-std::string ProtocolName(uint8_t proto);
-absl::StatusOr<uint8_t> ParseProtocol(const std::string& text);
 /// "namespace/name" of the endpoint in a slot; empty: none.
 std::string PodOf(const Tables& t, EndpointId id);
-/// The names of the policies that isolate a pod.
-std::vector<std::string> IsolatingPolicies(const Model& model, const ObjectKey& pod, Direction direction);
 
 }  // namespace podwire

@@ -16,6 +16,16 @@ namespace {
 
 constexpr char kDefaultInterval[] = "2";
 
+/// Those that end a watch. Before gRPC makes its threads, so that they do not take them.
+sigset_t BlockSignals() {
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGINT);
+  sigaddset(&signals, SIGTERM);
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  return signals;
+}
+
 /// Whether one of the (blocked) signals came within the time.
 bool WaitForSignal(const sigset_t& signals, double seconds) {
   timespec timeout{};
@@ -35,17 +45,27 @@ bool Print(std::string_view text) {
   return std::fwrite(text.data(), 1, text.size(), stdout) == text.size() && std::fflush(stdout) == 0;
 }
 
+OnInterrupt::OnInterrupt(std::function<void()> cancel) {
+  const sigset_t signals = BlockSignals();
+  thread_ = std::thread([this, signals, cancel = std::move(cancel)] {
+    constexpr double kLookSeconds = 0.1;
+    while (!ended_.load()) {
+      if (WaitForSignal(signals, kLookSeconds)) return cancel();
+    }
+  });
+}
+
+OnInterrupt::~OnInterrupt() {
+  ended_.store(true);
+  thread_.join();
+}
+
 absl::StatusOr<Exit> Repeat(double interval_seconds, const std::function<absl::Status()>& once) {
   if (interval_seconds <= 0) {
     RETURN_IF_ERROR(once());
     return Exit::kOk;
   }
-  // Blocked before gRPC makes its threads, so that they do not take the signal.
-  sigset_t signals;
-  sigemptyset(&signals);
-  sigaddset(&signals, SIGINT);
-  sigaddset(&signals, SIGTERM);
-  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  const sigset_t signals = BlockSignals();
   do {
     if (!Print(fmt::format("# {}\n", Now()))) return Exit::kOk;
     RETURN_IF_ERROR(once());

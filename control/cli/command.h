@@ -1,8 +1,10 @@
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <string>
 #include <string_view>
+#include <thread>
 
 #include <absl/status/statusor.h>
 
@@ -24,7 +26,8 @@ struct Context {
 void AddApplyCommands(CLI::App& app, Context& context);      // apply, delete
 void AddGetCommand(CLI::App& app, Context& context);         // get
 void AddFlowCommands(CLI::App& app, Context& context);       // flows, connections
-void AddInspectCommands(CLI::App& app, Context& context);    // status, counters, drops
+void AddInspectCommands(CLI::App& app, Context& context);    // status, counters
+void AddDropsCommand(CLI::App& app, Context& context);       // drops
 void AddExplainCommand(CLI::App& app, Context& context);     // explain
 void AddPortCommands(CLI::App& app, Context& context);       // ports add, ports remove
 void AddWorkerCommands(CLI::App& app, Context& context);     // workers
@@ -32,6 +35,20 @@ void AddCompletionCommand(CLI::App& app, Context& context);  // completion bash
 
 /// Prints at once; false if standard output is gone.
 bool Print(std::string_view text);
+
+/// Runs `cancel` when SIGINT or SIGTERM comes, as long as this lives. To be made before gRPC makes its
+/// threads.
+class OnInterrupt {
+ public:
+  explicit OnInterrupt(std::function<void()> cancel);
+  ~OnInterrupt();
+  OnInterrupt(const OnInterrupt&) = delete;
+  OnInterrupt& operator=(const OnInterrupt&) = delete;
+
+ private:
+  std::atomic<bool> ended_{false};
+  std::thread thread_;
+};
 
 /// Runs `once` every `interval_seconds`, a line with the time before each, until SIGINT or SIGTERM; or just
 /// once if the interval is 0. Returns the first error, else Exit::kOk.

@@ -78,6 +78,7 @@ _podwire() {{
     -o | --output) words="table wide json name" ;;
     --proto) words="tcp udp sctp icmp icmpv6" ;;
     --verdict) words="allowed denied" ;;
+    --reason) words=$(podwire drops --all --timeout 2 2>/dev/null | awk 'NR > 1 && NF == 0 {{ exit }} NR > 1 {{ print $1 }}') ;;
     --kind) words="tap netdev vhost-user pci vdev" ;;
     --from | --to | --pod) words=$(_podwire_pods) ;;
     -n | --namespace) words=$(_podwire_names namespaces) ;;

@@ -17,13 +17,6 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-struct DropOptions {
-  std::string pod;
-  std::string default_namespace = "default";
-  bool all = false;
-  double watch_seconds = 0;
-};
-
 struct CounterOptions {
   bool all = false;
   double watch_seconds = 0;
@@ -121,30 +114,6 @@ absl::StatusOr<Exit> ShowCounters(Session& session, const CounterOptions& option
   });
 }
 
-std::string DropsText(const v1::Drops& drops, const DropOptions& options) {
-  std::vector<v1::DropCount> reasons = ToVector(drops.reasons());
-  if (!options.all) std::erase_if(reasons, [](const v1::DropCount& d) { return d.packets() == 0; });
-  std::string text = reasons.empty() ? "No drops\n" : Render(DropView(), reasons, Format::kTable, false);
-  if (drops.pods_size() > 0)
-    text += "\n" + Render(PodDropView(), ToVector(drops.pods()), Format::kTable, false);
-  return text;
-}
-
-absl::StatusOr<Exit> ShowDrops(Session& session, const DropOptions& options) {
-  v1::DropsRequest request;
-  if (!options.pod.empty()) {
-    const PodRef pod = ParsePodRef(options.pod, options.default_namespace);
-    request.set_pod_namespace(pod.pod_namespace);
-    request.set_pod_name(pod.name);
-  }
-  return Repeat(options.watch_seconds, [&]() -> absl::Status {
-    v1::Drops drops;
-    RETURN_IF_ERROR(session.Call<v1::Inspect>(&v1::Inspect::Stub::GetDrops, request, &drops));
-    Print(session.options().format == Format::kJson ? JsonText(ToJson(drops)) : DropsText(drops, options));
-    return absl::OkStatus();
-  });
-}
-
 }  // namespace
 
 void AddInspectCommands(CLI::App& app, Context& context) {
@@ -162,17 +131,6 @@ void AddInspectCommands(CLI::App& app, Context& context) {
   AddWatchOption(*counters, counter_options->watch_seconds);
   counters->callback([&context, counter_options] {
     context.run = [counter_options](Session& session) { return ShowCounters(session, *counter_options); };
-  });
-
-  auto* drops = app.add_subcommand("drops", "Dropped packets by reason and by pod");
-  auto drop_options = std::make_shared<DropOptions>();
-  drops->add_option("--pod", drop_options->pod, "Of this pod only")->type_name("[NS/]NAME");
-  drops->add_option("-n,--namespace", drop_options->default_namespace,
-                    "Namespace of a --pod without one (default)");
-  drops->add_flag("--all", drop_options->all, "Reasons without drops as well");
-  AddWatchOption(*drops, drop_options->watch_seconds);
-  drops->callback([&context, drop_options] {
-    context.run = [drop_options](Session& session) { return ShowDrops(session, *drop_options); };
   });
 }
 

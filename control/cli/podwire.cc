@@ -70,6 +70,7 @@ int Main(int argc, char** argv) {
   app.fallthrough();
   AddGlobalOptions(app, context.options);
   AddInspectCommands(app, context);
+  AddDropsCommand(app, context);
   AddApplyCommands(app, context);
   AddGetCommand(app, context);
   AddFlowCommands(app, context);

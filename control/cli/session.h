@@ -2,6 +2,7 @@
 
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <utility>
 #include <vector>
@@ -58,12 +59,38 @@ class Session {
     return items;
   }
 
+  /// One request, the items of the stream as they come, without a time limit. `began`: podwired has taken the
+  /// request. `on_item` returns false to end it; so does Cancel. Both ends are OK.
+  template <class Service, class Request, class Item>
+  absl::Status Watch(std::unique_ptr<grpc::ClientReader<Item>> (Service::Stub::*method)(grpc::ClientContext*,
+                                                                                        const Request&),
+                     const Request& request, const std::function<bool()>& began,
+                     const std::function<bool(const Item&)>& on_item) {
+    return GuardWatch([&](grpc::ClientContext& context) {
+      const auto stub = Service::NewStub(channel_);
+      const auto reader = ((*stub).*method)(&context, request);
+      reader->WaitForInitialMetadata();
+      Item item;
+      bool goes_on = began();
+      while (goes_on && reader->Read(&item)) goes_on = on_item(item);
+      if (!goes_on) Cancel();
+      return reader->Finish();
+    });
+  }
+  /// Ends a Watch, also one to come. Any thread.
+  void Cancel();
+
   const Options& options() const { return options_; }
 
  private:
+  absl::Status Connected();
   absl::Status Guard(const std::function<grpc::Status(grpc::ClientContext&)>& call);
+  absl::Status GuardWatch(const std::function<grpc::Status(grpc::ClientContext&)>& call);
 
   const Options& options_;
+  std::mutex mutex_;                         // what follows
+  grpc::ClientContext* watching_ = nullptr;  // a Watch's
+  bool cancelled_ = false;
   std::shared_ptr<grpc::Channel> channel_;
 };
 

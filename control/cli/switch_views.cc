@@ -183,6 +183,21 @@ View<v1::PodDrops> PodDropView() {
       {"POD", [](const D& d) { return d.pod(); }},
       {"REASON", [](const D& d) { return d.reason(); }},
       {"PACKETS", [](const D& d) { return std::to_string(d.packets()); }},
+      {"POLICIES", [](const D& d) { return Join(d.policies()); }},
+      {"LAST", [](const D& d) { return d.last().time(); }, true},
+      {"FROM", [](const D& d) { return AddressAndPort(d.last().src(), d.last().src_port()); }, true},
+      {"TO", [](const D& d) { return AddressAndPort(d.last().dst(), d.last().dst_port()); }, true},
+      {"HINT", [](const D& d) { return d.last().hint(); }, true},
+  };
+  return view;
+}
+
+View<v1::CutCount> CutView() {
+  using C = v1::CutCount;
+  auto view = MessageView<C>("cuts", [](const C& c) { return c.policies(); });
+  view.columns = {
+      {"CUT-BY", [](const C& c) { return c.policies(); }},
+      {"CONNECTIONS", [](const C& c) { return std::to_string(c.connections()); }},
   };
   return view;
 }

@@ -16,6 +16,7 @@ View<v1::Flow> FlowView();
 View<v1::Connection> ConnectionView();
 View<v1::DropCount> DropView();
 View<v1::PodDrops> PodDropView();
+View<v1::CutCount> CutView();
 View<v1::Counter> CounterView();
 View<v1::WorkerStatus> WorkerView();
 

@@ -68,6 +68,28 @@ class BuildTablesTest : public testing::Test {
   std::vector<std::string> warnings_;
 };
 
+TEST_F(BuildTablesTest, ANamespacesLogIsItsPods) {
+  Attach("dev", "web", "10.244.1.7/24", 0);
+  Attach("prod", "db", "10.244.1.8/24", 1);
+  EXPECT_FALSE(Build().logs_policy);
+  const auto space = [](const std::string& annotations) {
+    return One(R"({"apiVersion":"v1","kind":"Namespace","metadata":{"name":"dev","annotations":)" +
+               annotations + "}}");
+  };
+  state_.Put(space(R"({"podwire.io/policy-log":"all"})"));
+  const uint32_t version = tables_->endpoints[0].version;
+  EXPECT_TRUE(Build().logs_policy);
+  EXPECT_EQ(tables_->endpoints[0].policy_log, PolicyLogLevel::kAll);
+  EXPECT_EQ(tables_->endpoints[1].policy_log, PolicyLogLevel::kOff);
+  EXPECT_EQ(tables_->endpoints[0].version, version) << "no verdict has changed";
+  state_.Put(space("{}"));
+  EXPECT_FALSE(Build().logs_policy);
+  state_.Put(space(R"({"podwire.io/policy-log":"denied"})"));
+  EXPECT_TRUE(Build().logs_policy);
+  state_.Remove({"Namespace", "", "dev"});
+  EXPECT_FALSE(Build().logs_policy);
+}
+
 TEST_F(BuildTablesTest, LocalNodeAndPeers) {
   state_.Put(One(OverlayNodeJson("node-b", "10.244.2.0/24", "192.0.2.2", "02:00:00:00:00:bb")));
   Attach("dev", "web", "10.244.1.7/24", 0);

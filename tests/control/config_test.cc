@@ -26,6 +26,7 @@ json Good() {
       "neighbors": {"192.0.2.7": "02:00:00:00:00:07"}},
     "gatewayMac": "02:00:00:00:00:0a",
     "network": {"Network": "10.244.0.0/16", "Backend": {"Type": "vxlan"}},
+    "policyLog": {"file": "verdicts.log", "maxMB": 2, "files": 3},
     "logLevel": "debug"})");
 }
 
@@ -45,6 +46,9 @@ TEST(ConfigTest, ReadsEveryKey) {
   EXPECT_EQ(c->hugepages, "off");
   EXPECT_EQ(c->connections, 4096u);
   EXPECT_EQ(c->embryonic_connections, 512u);
+  EXPECT_EQ(c->policy_log.file, "verdicts.log");
+  EXPECT_EQ(c->policy_log.max_mb, 2u);
+  EXPECT_EQ(c->policy_log.files, 3u);
   EXPECT_EQ(c->timeouts.tcp_established, 3600u);
   EXPECT_EQ(c->timeouts.icmp, 5u);
   EXPECT_EQ(c->timeouts.udp_new, 30u);
@@ -164,6 +168,10 @@ INSTANTIATE_TEST_SUITE_P(
                 "adaptive, poll"},
         BadCase{"/lcores/workers", R"([{"cpu": 1, "node": 1}])", "lcores.workers[0].node", "unknown key"},
         BadCase{"/lcores/workers", "[1,{\"cpu\": 1}]", "lcores.workers[1]", "twice"},
+        BadCase{"/policyLog/file", "\"../x.log\"", "policyLog.file", "a file name"},
+        BadCase{"/policyLog/file", "\"podwire.db\"", "policyLog.file", "ends in .log"},
+        BadCase{"/policyLog/maxMB", "0", "policyLog.maxMB", "1"},
+        BadCase{"/policyLog/files", "101", "policyLog.files", "100"},
         BadCase{"/lcores/maxWorkers", "1", "lcores.maxWorkers", "less than"},
         BadCase{"/lcores/maxWorkers", "65", "lcores.maxWorkers", "to 64"},
         BadCase{"/lcores/control", "-1", "lcores.control", "whole number"},

@@ -2,6 +2,7 @@
 
 #include <cstdlib>
 #include <filesystem>
+#include <thread>
 
 #include <grpcpp/server.h>
 #include <grpcpp/server_builder.h>
@@ -178,6 +179,14 @@ struct InspectService : v1::Inspect::Service {
   }
   grpc::Status GetDrops(grpc::ServerContext*, const v1::DropsRequest*, v1::Drops* response) override {
     return Answer(state, state.drops, response);
+  }
+  grpc::Status WatchDrops(grpc::ServerContext* context, const v1::WatchDropsRequest* request,
+                          grpc::ServerWriter<v1::DropRecord>* writer) override {
+    state.drop_filter = *request;
+    const grpc::Status status = Stream(state, state.drop_records, writer);
+    while (status.ok() && state.watch_goes_on && !context->IsCancelled())
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    return status;
   }
   grpc::Status Explain(grpc::ServerContext*, const v1::ExplainRequest* request,
                        v1::Explanation* response) override {

@@ -31,6 +31,8 @@ struct FakeState {
   v1::Status status;
   v1::Counters counters;
   v1::Drops drops;
+  std::vector<v1::DropRecord> drop_records;
+  bool watch_goes_on = false;  // after these, until the caller ends it
   v1::Explanation explanation;
   v1::ApplyResponse apply_response;
   v1::DeleteResponse delete_response;
@@ -39,6 +41,7 @@ struct FakeState {
   v1::ApplyRequest apply;
   v1::DeleteRequest deletion;
   v1::FlowFilter filter;
+  v1::WatchDropsRequest drop_filter;
   v1::ExplainRequest explain;
   v1::AttachRequest attach;
   v1::CheckRequest check;

@@ -54,6 +54,22 @@ TEST(ObjectsTest, EveryProblemIsCollectedAndNamed) {
   EXPECT_EQ(p.problems[2].document, 3u);
 }
 
+TEST(ObjectsTest, ANamespacesAnnotationSaysWhatIsLogged) {
+  const auto parse = [](const std::string& annotations) {
+    return Parse({R"({"apiVersion":"v1","kind":"Namespace","metadata":{"name":"dev","annotations":)" +
+                  annotations + "}}"});
+  };
+  EXPECT_EQ(parse("{}").objects.at(0).policy_log, PolicyLogLevel::kOff);
+  EXPECT_EQ(parse("null").objects.at(0).policy_log, PolicyLogLevel::kOff);
+  EXPECT_EQ(parse(R"({"podwire.io/policy-log":"denied"})").objects.at(0).policy_log, PolicyLogLevel::kDenied);
+  EXPECT_EQ(parse(R"({"podwire.io/policy-log":"all"})").objects.at(0).policy_log, PolicyLogLevel::kAll);
+  const auto wrong = parse(R"({"podwire.io/policy-log":"some"})");
+  ASSERT_TRUE(wrong.problems.empty()) << "the namespace itself is good";
+  EXPECT_EQ(wrong.objects.at(0).policy_log, PolicyLogLevel::kOff);
+  ASSERT_EQ(wrong.objects.at(0).warnings.size(), 1u);
+  EXPECT_NE(wrong.objects.at(0).warnings[0].find("expected denied or all, not"), std::string::npos);
+}
+
 TEST(ObjectsTest, OtherKindsAndVersionsAreRefused) {
   EXPECT_NE(Problem(R"({"apiVersion":"apps/v1","kind":"Deployment","metadata":{"name":"d"}})")
                 .find("kind: podwire takes"),

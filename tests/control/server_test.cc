@@ -62,8 +62,14 @@ class ServerTest : public testing::Test {
     attacher_ = std::make_unique<Attacher>(*controller_, PodWiring{.create_port = [](const PortConfig& c) {
       return CreatePort(c, {.pools = *pools_});
     }});
-    daemon_ = std::make_unique<Daemon>(
-        Daemon{.controller = *controller_, .attacher = *attacher_, .sw = *switch_, .pools = pools_});
+    policy_log_ = std::make_unique<PolicyLog>(PolicyLogConfig(), dir_.path(), "node-a");
+    events_ = std::make_unique<EventFeed>(*controller_, EventSourceOf(*switch_), *policy_log_);
+    events_->Start();
+    daemon_ = std::make_unique<Daemon>(Daemon{.controller = *controller_,
+                                              .attacher = *attacher_,
+                                              .sw = *switch_,
+                                              .events = *events_,
+                                              .pools = pools_});
     auto server = Server::Start(config_.listen, *daemon_);
     ASSERT_TRUE(server.ok()) << Message(server.status());
     server_ = *std::move(server);
@@ -90,6 +96,8 @@ class ServerTest : public testing::Test {
   std::unique_ptr<Switch> switch_;
   std::unique_ptr<Controller> controller_;
   std::unique_ptr<Attacher> attacher_;
+  std::unique_ptr<PolicyLog> policy_log_;
+  std::unique_ptr<EventFeed> events_;
   std::unique_ptr<Daemon> daemon_;
   std::unique_ptr<Server> server_;
   std::shared_ptr<grpc::Channel> channel_;
@@ -364,6 +372,48 @@ TEST_F(ServerTest, EndpointsAndFlowsRefuseBadRequests) {
   filter.set_verdict("maybe");
   grpc::ClientContext c6;
   EXPECT_EQ(flows->ListFlows(&c6, filter)->Finish().error_code(), grpc::INVALID_ARGUMENT);
+}
+
+TEST_F(ServerTest, DropsAreWatchedUntilTheCallerOrTheServerEnds) {
+  const auto stub = v1::Inspect::NewStub(channel_);
+  {
+    grpc::ClientContext context;
+    const auto reader = stub->WatchDrops(&context, v1::WatchDropsRequest());
+    reader->WaitForInitialMetadata();
+    context.TryCancel();
+    v1::DropRecord record;
+    EXPECT_FALSE(reader->Read(&record));
+    EXPECT_EQ(reader->Finish().error_code(), grpc::StatusCode::CANCELLED);
+  }
+  grpc::ClientContext context;
+  const auto reader = stub->WatchDrops(&context, v1::WatchDropsRequest());
+  reader->WaitForInitialMetadata();
+  const auto begin = std::chrono::steady_clock::now();
+  server_->Stop(std::chrono::seconds(30));
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(15))
+      << "a watcher does not keep it";
+  v1::DropRecord record;
+  EXPECT_FALSE(reader->Read(&record));
+  EXPECT_EQ(reader->Finish().error_code(), grpc::StatusCode::UNAVAILABLE);
+}
+
+TEST_F(ServerTest, AFilterOfDropsThatMakesNoSenseIsNamed) {
+  const auto refused = [&](const std::function<void(v1::WatchDropsRequest&)>& edit) {
+    v1::WatchDropsRequest request;
+    edit(request);
+    grpc::ClientContext context;
+    const auto reader = v1::Inspect::NewStub(channel_)->WatchDrops(&context, request);
+    v1::DropRecord record;
+    EXPECT_FALSE(reader->Read(&record));
+    const grpc::Status status = reader->Finish();
+    EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+    return status.error_message();
+  };
+  EXPECT_THAT(refused([](auto& r) { r.set_reason("none"); }), testing::HasSubstr("reason: "));
+  EXPECT_THAT(refused([](auto& r) { r.set_reason("bad luck"); }), testing::HasSubstr("bad luck"));
+  EXPECT_THAT(refused([](auto& r) { r.set_address("10.0.0.0/33"); }), testing::HasSubstr("address: "));
+  EXPECT_THAT(refused([](auto& r) { r.set_port(65536); }), testing::HasSubstr("port: "));
+  EXPECT_THAT(refused([](auto& r) { r.set_protocol("ipx"); }), testing::HasSubstr("protocol: "));
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 // The program podwire against a fake podwired: what it asks, what it prints, its exit status.
 
+#include <algorithm>
 #include <csignal>
 #include <fstream>
 #include <string>
@@ -306,8 +307,17 @@ TEST_F(Client, DropsByReasonAndPod) {
             "REASON          PACKETS   MEANING\n"
             "policy_denied   3         no NetworkPolicy allows it\n"
             "\n"
-            "POD           REASON          PACKETS\n"
-            "default/web   policy_denied   3\n");
+            "POD           REASON          PACKETS   POLICIES\n"
+            "default/web   policy_denied   3         -\n");
+  pod.add_policies("default/deny-all");
+  pod.add_policies("default/web");
+  pod.mutable_last()->set_hint("would pass if it were TCP 80");
+  auto& cut = *fake_.state.drops.add_cuts();
+  cut.set_policies("default/deny-all");
+  cut.set_connections(2);
+  EXPECT_THAT(Run("drops").output, HasSubstr("3         default/deny-all,default/web\n"));
+  EXPECT_THAT(Run("drops").output, HasSubstr("\n\nCUT-BY             CONNECTIONS\ndefault/deny-all   2\n"));
+  EXPECT_THAT(Run("drops -o wide").output, HasSubstr("would pass if it were TCP 80"));
   EXPECT_THAT(Run("drops --all").output, HasSubstr("no_route"));
 }
 
@@ -433,15 +443,107 @@ TEST_F(Client, ExitStatusTellsRefusedFromUnreachable) {
   }
 }
 
+v1::DropRecord DeniedRecord() {
+  v1::DropRecord r;
+  r.set_kind("drop");
+  r.set_time("2026-01-31T10:00:00.000001Z");
+  r.set_reason("policy_denied_ingress");
+  r.set_in_port("pod-c1-eth0");
+  r.set_protocol("tcp");
+  r.set_src("10.244.1.2");
+  r.set_src_port(40000);
+  r.set_src_pod("dev/client");
+  r.set_dst("10.244.1.3");
+  r.set_dst_port(80);
+  r.set_dst_pod("prod/web");
+  r.set_pod("prod/web");
+  r.set_direction("ingress");
+  r.add_policies("prod/deny-all");
+  r.add_policies("prod/web");
+  r.set_hint("would pass ingress[0] of prod/web if it were TCP 443");
+  return r;
+}
+
+TEST_F(Client, WatchedDropsNamePoliciesAndHint) {
+  auto& records = fake_.state.drop_records;
+  records.push_back(DeniedRecord());
+  records.push_back(DeniedRecord());
+  records.back().set_kind("cut");
+  records.back().clear_in_port();
+  records.emplace_back();
+  records.back().set_kind("missed");
+  records.back().set_lost(7);
+  records.back().set_left_out(100);
+  records.emplace_back();
+  records.back().set_kind("drop");
+  records.back().set_time("T");
+  records.back().set_reason("malformed");
+  records.back().set_in_port("uplink");
+  EXPECT_EQ(
+      Run("drops --watch").output,
+      "# watching drops, until Ctrl-C\n"
+      "2026-01-31T10:00:00.000001Z policy_denied_ingress tcp dev/client (10.244.1.2:40000) > prod/web "
+      "(10.244.1.3:80), ingress of prod/web, from port pod-c1-eth0\n"
+      "    isolated by prod/deny-all, prod/web\n"
+      "    would pass ingress[0] of prod/web if it were TCP 443\n"
+      "2026-01-31T10:00:00.000001Z cut policy_denied_ingress tcp dev/client (10.244.1.2:40000) > prod/web "
+      "(10.244.1.3:80), ingress of prod/web\n"
+      "    isolated by prod/deny-all, prod/web\n"
+      "    would pass ingress[0] of prod/web if it were TCP 443\n"
+      "# 7 records lost: they came faster than they were read\n"
+      "# 100 more drops, counted only\n"
+      "T malformed, from port uplink\n");
+  records.resize(2);
+  const std::string lines = Run("drops -w -o json").output;
+  EXPECT_EQ(std::ranges::count(lines, '\n'), 2) << "an object a line";
+  const json first = json::parse(lines.substr(0, lines.find('\n')));
+  EXPECT_EQ(first["policies"], json::array({"prod/deny-all", "prod/web"}));
+  EXPECT_EQ(first["dstPort"], 80);
+}
+
+TEST_F(Client, WatchedDropsAreFiltered) {
+  EXPECT_EQ(Run("drops --watch --pod prod/web --reason no_route --address 10.0.0.0/8 --port 80 --proto tcp")
+                .exit_status,
+            0);
+  const v1::WatchDropsRequest& asked = fake_.state.drop_filter;
+  EXPECT_EQ(asked.pod_namespace(), "prod");
+  EXPECT_EQ(asked.pod_name(), "web");
+  EXPECT_EQ(asked.reason(), "no_route");
+  EXPECT_EQ(asked.address(), "10.0.0.0/8");
+  EXPECT_EQ(asked.port(), 80u);
+  EXPECT_EQ(asked.protocol(), "tcp");
+  EXPECT_EQ(Run("drops --reason no_route").exit_status, 2) << "a filter of --watch";
+  EXPECT_EQ(Run("drops --watch --port 0").exit_status, 2);
+  EXPECT_EQ(Run("drops --watch --address nowhere").exit_status, 2);
+}
+
+TEST_F(Client, WatchedDropsEndWithCtrlC) {
+  fake_.state.drop_records.push_back(DeniedRecord());
+  fake_.state.watch_goes_on = true;
+  const std::string command = std::string(PODWIRE) + " --server " + fake_.server();
+  for (const char* signal : {"INT", "TERM"}) {
+    const Outcome outcome = RunScript(command + " --timeout 0.5 drops --watch & pid=$!; sleep 0.9; kill -" +
+                                      signal + " $pid; wait $pid");
+    EXPECT_EQ(outcome.exit_status, 0) << outcome.output;
+    EXPECT_THAT(outcome.output, HasSubstr("isolated by prod/deny-all")) << "it is written at once";
+    EXPECT_THAT(outcome.output, Not(HasSubstr("podwire:")));
+  }
+  EXPECT_EQ(RunScript("PODWIRE_SERVER=/nonexistent.sock " PODWIRE " drops --watch").exit_status, 3);
+  fake_.state.fault = grpc::Status(grpc::StatusCode::INVALID_ARGUMENT, "reason: there is no reason \"x\"");
+  const Outcome refused = Run("drops --watch --reason x");
+  EXPECT_EQ(refused.exit_status, 1);
+  EXPECT_THAT(refused.output, HasSubstr("there is no reason"));
+}
+
 TEST_F(Client, WatchRepeatsUntilInterrupted) {
   const std::string command = std::string(PODWIRE) + " --server " + fake_.server();
   const Outcome outcome =
-      RunScript(command + " drops --watch 0.2 & pid=$!; sleep 0.9; kill -INT $pid; wait $pid");
+      RunScript(command + " counters --watch 0.2 & pid=$!; sleep 0.9; kill -INT $pid; wait $pid");
   EXPECT_EQ(outcome.exit_status, 0) << "Ctrl-C is a clean end";
   size_t rounds = 0;
   for (size_t at = 0; (at = outcome.output.find("# 2", at)) != std::string::npos; ++at) ++rounds;
   EXPECT_GE(rounds, 2u) << outcome.output;
-  EXPECT_EQ(RunScript(command + " drops -w | head -1 | cut -c1-3").output, "# 2\n");
+  EXPECT_EQ(RunScript(command + " counters -w | head -1 | cut -c1-3").output, "# 2\n");
 }
 
 TEST_F(Client, BashCompletes) {
@@ -458,6 +560,10 @@ TEST_F(Client, BashCompletes) {
   EXPECT_EQ(complete("get ns ''"), "prod dev\n");
   EXPECT_EQ(complete("-o js"), "json\n");
   EXPECT_EQ(complete("flows --verd"), "--verdict\n");
+  EXPECT_EQ(complete("drops --reas"), "--reason\n");
+  fake_.state.drops.add_reasons()->set_reason("no_route");
+  fake_.state.drops.add_pods()->set_pod("default/no_reason");
+  EXPECT_EQ(complete("drops --watch --reason no"), "no_route\n");
   EXPECT_EQ(complete("ports re"), "remove\n");
   EXPECT_EQ(complete("get pods -n d"), "dev\n");
 }
