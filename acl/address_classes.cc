@@ -18,12 +18,17 @@ class SetPool {
     if (added) sets_.push_back(it->first);
     return it->second;
   }
-  /// What both hold.
-  uint32_t Intersect(uint32_t a, uint32_t b) {
+  /// What both hold, and what one does for which `one_is_enough`.
+  template <class OneIsEnough>
+  uint32_t Merge(uint32_t a, uint32_t b, OneIsEnough one_is_enough) {
     if (a == b) return a;
-    Set both;
+    Set both, one;
     std::set_intersection(sets_[a].begin(), sets_[a].end(), sets_[b].begin(), sets_[b].end(),
                           std::back_inserter(both));
+    std::set_symmetric_difference(sets_[a].begin(), sets_[a].end(), sets_[b].begin(), sets_[b].end(),
+                                  std::back_inserter(one));
+    std::copy_if(one.begin(), one.end(), std::back_inserter(both), one_is_enough);
+    std::sort(both.begin(), both.end());
     return Intern(std::move(both));
   }
   std::vector<Set>& sets() { return sets_; }
@@ -66,16 +71,20 @@ class PodClassifier {
     return ClassId(classes_[static_cast<size_t>(kind)].Intern(std::move(peers)));
   }
 
-  /// The first claim stands as it is; any other leaves what both pods are.
+  /// The first claim stands as it is; any other leaves what both pods are, and adds what claims of one are
+  /// for.
   void Claim(const IpAddress& a, const AddressClass& c) {
     const auto [it, added] = out_.pods.try_emplace(a, c);
     if (added) return;
     AddressClass& held = it->second;
     for (size_t kind = 0; kind < kPeerKinds; ++kind) {
+      const auto one_is_enough = [&](uint32_t number) {
+        return peers_.ClaimOf(static_cast<PeerKind>(kind), number) == Claim::kAny;
+      };
       held.of_kind[kind] =
-          ClassId(classes_[kind].Intersect(held.of_kind[kind].value(), c.of_kind[kind].value()));
+          ClassId(classes_[kind].Merge(held.of_kind[kind].value(), c.of_kind[kind].value(), one_is_enough));
     }
-    held.port_names = port_names_.Intersect(held.port_names, c.port_names);
+    held.port_names = port_names_.Merge(held.port_names, c.port_names, [](const auto&) { return false; });
   }
 
   void ListClasses() {

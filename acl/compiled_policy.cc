@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include <fmt/format.h>
+
 namespace podwire {
 
 const EndpointPolicy* CompiledPolicy::Find(const ObjectKey& pod) const {
@@ -9,38 +11,83 @@ const EndpointPolicy* CompiledPolicy::Find(const ObjectKey& pod) const {
   return it == endpoints_.end() ? nullptr : &it->second;
 }
 
+/// What a look-up asks of every rule set.
+struct CompiledPolicy::Packet {
+  const IpAddress& peer;
+  const AddressClass* pod;  // nullptr: no pod that a peer or a port name knows
+  PortKey key;
+  // The names of this port at the destination: few, however many policies there are.
+  std::span<const std::pair<PortKey, PortKey>> names;
+};
+
+/// The smallest rule that matches: the first by precedence.
+RuleRef CompiledPolicy::FirstMatch(const RuleSet& rules, const Packet& packet) const noexcept {
+  RuleRef first;
+  const auto consult = [&](PortSetId ports) {
+    first = std::min(first, port_sets_.Find(ports, packet.key));
+    for (const auto& [key, name] : packet.names) first = std::min(first, port_sets_.Find(ports, name));
+  };
+  consult(rules.any_peer);
+  for (size_t kind = 0; packet.pod != nullptr && kind < kPeerKinds; ++kind) {
+    const ClassId c = packet.pod->of_kind[kind];
+    if (c == kNoClass) continue;
+    if (const auto it = rules.by_class[kind].find(c); it != rules.by_class[kind].end()) consult(it->second);
+  }
+  if (const PortSetId* ports = rules.by_prefix.Find(packet.peer)) consult(*ports);
+  return first;
+}
+
 PolicyVerdict CompiledPolicy::Check(Direction direction, RuleSetId rule_set, const IpAddress& peer,
                                     uint8_t ip_proto, uint16_t port) const noexcept {
   PolicyVerdict verdict;
   if (rule_set == kNotIsolated) return verdict;
-  verdict = {.allowed = false, .isolated = true};
-  const auto& sets = rule_sets_[static_cast<size_t>(direction)];
-  if (rule_set.value() >= sets.size()) return verdict;
-  const RuleSet& rules = sets[rule_set.value()];
+  const auto at = static_cast<size_t>(direction);
+  if (rule_set.value() >= tiered_rules_[at].size()) return {.allowed = false, .isolated = true};
+  const TieredRules& tiers = tiered_rules_[at][rule_set.value()];
+  const std::vector<RuleSet>& sets = rule_sets_[at];
 
   const auto pod = pods_.find(peer);
-  const bool is_pod = pod != pods_.end();
-  const PortKey key = MakePortKey(ip_proto, port);
-  // The names of this port at the destination: few, however many policies there are.
-  const PortNames& names = port_names_[is_pod ? pod->second.port_names : 0];
-  const auto first_name = std::lower_bound(names.begin(), names.end(), std::pair(key, PortKey{0}));
-  const auto consult = [&](PortSetId ports) {
-    verdict.rule = std::min(verdict.rule, port_sets_.Find(ports, key));
-    if (direction != Direction::kEgress) return;
-    for (auto it = first_name; it != names.end() && it->first == key; ++it) {
-      verdict.rule = std::min(verdict.rule, port_sets_.Find(ports, it->second));
-    }
-  };
-
-  consult(rules.any_peer);
-  for (size_t kind = 0; is_pod && kind < kPeerKinds; ++kind) {
-    const ClassId c = pod->second.of_kind[kind];
-    if (c == kNoClass) continue;
-    if (const auto it = rules.by_class[kind].find(c); it != rules.by_class[kind].end()) consult(it->second);
+  Packet packet{.peer = peer,
+                .pod = pod == pods_.end() ? nullptr : &pod->second,
+                .key = MakePortKey(ip_proto, port),
+                .names = {}};
+  if (direction == Direction::kEgress && packet.pod != nullptr) {
+    const PortNames& names = port_names_[packet.pod->port_names];
+    const auto first = std::lower_bound(names.begin(), names.end(), std::pair(packet.key, PortKey{0}));
+    auto last = first;
+    while (last != names.end() && last->first == packet.key) ++last;
+    packet.names = {first, last};
   }
-  if (const PortSetId* ports = rules.by_prefix.Find(peer)) consult(*ports);
-  verdict.allowed = verdict.rule != kNoRule;
+
+  if (const uint32_t admin = tiers.Of(Tier::kAdmin); admin != kNoSet) {
+    verdict.rule = FirstMatch(sets[admin], packet);
+    if (verdict.rule != kNoRule) {
+      const RuleAction action = ActionOf(direction, verdict.rule);
+      verdict.allowed = action != RuleAction::kDeny;
+      if (action != RuleAction::kPass) return verdict;
+      verdict.passed_by = std::exchange(verdict.rule, kNoRule);
+    }
+  }
+  if (const uint32_t own = tiers.Of(Tier::kNetworkPolicy); own != kNoSet) {
+    verdict.rule = FirstMatch(sets[own], packet);
+    verdict.isolated = true;
+    verdict.allowed = verdict.rule != kNoRule;
+  } else if (const uint32_t baseline = tiers.Of(Tier::kBaseline); baseline != kNoSet) {
+    verdict.rule = FirstMatch(sets[baseline], packet);
+    verdict.allowed = verdict.rule == kNoRule || ActionOf(direction, verdict.rule) != RuleAction::kDeny;
+  }
   return verdict;
+}
+
+RuleAction CompiledPolicy::ActionOf(Direction direction, const RuleRef& rule) const noexcept {
+  const PolicyInfo& policy = policies_[rule.policy];
+  return policy.tier == Tier::kNetworkPolicy ? RuleAction::kAccept
+                                             : policy.rules[static_cast<size_t>(direction)][rule.rule].action;
+}
+
+std::string CompiledPolicy::NameOf(Direction direction, const RuleRef& rule) const {
+  const PolicyInfo& policy = policies_[rule.policy];
+  return fmt::format("{} {}", ToString(policy), RuleName(policy, direction, rule.rule));
 }
 
 CompiledPolicy::Size CompiledPolicy::size() const {

@@ -4,11 +4,14 @@
 #include <compare>
 #include <cstdint>
 #include <span>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include <absl/container/flat_hash_map.h>
 
 #include "acl/model.h"
+#include "acl/policy_info.h"
 #include "acl/port_names.h"
 #include "acl/port_set.h"
 #include "acl/rule_set.h"
@@ -32,17 +35,19 @@ struct EndpointPolicy {
   RuleSetId Of(Direction d) const { return d == Direction::kIngress ? ingress : egress; }
 };
 
-/// What NetworkPolicies say of a connection at one of its two ends.
+/// What policies say of a connection at one of its two ends.
 struct PolicyVerdict {
   bool allowed = true;
-  bool isolated = false;  ///< some policy selects the pod for this direction
-  RuleRef rule;           ///< a rule that allows, the same one every time; else kNoRule
+  bool isolated = false;  ///< it was for NetworkPolicies to say, and some isolates the pod for the direction
+  /// What decided, the same one every time. kNoRule: nothing did; if `isolated`, then no rule allows.
+  RuleRef rule;
+  RuleRef passed_by;  ///< the rule of the Admin tier that passed it on; else kNoRule
   bool operator==(const PolicyVerdict&) const = default;
 };
 
-/// All NetworkPolicies of a cluster as far as they concern the local pods. Immutable; read by any thread.
+/// All network policies of a cluster as far as they concern the local pods. Immutable; read by any thread.
 ///
-/// Check answers for NetworkPolicy alone. Left to the caller: replies and related ICMP errors of connections,
+/// Check answers for policies alone. Left to the caller: replies and related ICMP errors of connections,
 /// traffic of a pod to its own address, traffic from the pod's own node, ARP and neighbour discovery (all of
 /// them allowed whatever Check says), and service translation (peer and port are those behind it).
 class CompiledPolicy {
@@ -53,12 +58,17 @@ class CompiledPolicy {
   /// Whether a connection between the pod and `peer` may begin. `rule_set` is of that direction; `peer` is
   /// the source for ingress, the destination for egress; `port` is the destination port (host order; not
   /// looked at unless `ip_proto` is TCP, UDP or SCTP). A few hash look-ups and binary searches, however many
-  /// policies, peers and pods there are. A rule set that does not exist denies.
+  /// policies, peers and pods there are: once for each tier that has something to say. A rule set that does
+  /// not exist denies.
   PolicyVerdict Check(Direction direction, RuleSetId rule_set, const IpAddress& peer, uint8_t ip_proto,
                       uint16_t port) const noexcept;
 
-  /// Name of the policy a RuleRef speaks of; `policy` is below policies().size().
-  const std::vector<ObjectKey>& policies() const { return policies_; }
+  /// The policies that RuleRefs speak of, by precedence.
+  const std::vector<PolicyInfo>& policies() const { return policies_; }
+  /// What a rule of policies() does.
+  RuleAction ActionOf(Direction direction, const RuleRef& rule) const noexcept;
+  /// "NetworkPolicy ns/name ingress[0]", "ClusterNetworkPolicy name (Admin, priority 5) rule 'no-dns'"
+  std::string NameOf(Direction direction, const RuleRef& rule) const;
 
   /// Entries in the tables, for status and benchmarks.
   struct Size {
@@ -73,9 +83,25 @@ class CompiledPolicy {
  private:
   friend class PolicyCompiler;
 
-  std::vector<ObjectKey> policies_;  // those that select a local pod, sorted
+  // What a RuleSetId stands for: a rule set for each tier that is asked, by Tier. None for Baseline where
+  // NetworkPolicies isolate.
+  static constexpr uint32_t kNoSet = UINT32_MAX;
+  struct TieredRules {
+    std::array<uint32_t, kTiers> sets{kNoSet, kNoSet, kNoSet};
+    uint32_t Of(Tier tier) const { return sets[static_cast<size_t>(tier)]; }
+    auto operator<=>(const TieredRules&) const = default;
+    template <class H>
+    friend H AbslHashValue(H h, const TieredRules& t) {
+      return H::combine(std::move(h), t.sets);
+    }
+  };
+  struct Packet;
+  RuleRef FirstMatch(const RuleSet& rules, const Packet& packet) const noexcept;
+
+  std::vector<PolicyInfo> policies_;  // those that select a local pod, sorted
   absl::flat_hash_map<ObjectKey, EndpointPolicy> endpoints_;
-  std::array<std::vector<RuleSet>, 2> rule_sets_;  // by Direction
+  std::array<std::vector<TieredRules>, 2> tiered_rules_;  // by Direction
+  std::array<std::vector<RuleSet>, 2> rule_sets_;         // by Direction
   PortSetPool port_sets_;
   absl::flat_hash_map<IpAddress, AddressClass> pods_;  // pods that a peer or a port name knows
   std::vector<PortNames> port_names_{PortNames{}};     // [0]: pods that serve no name
@@ -83,7 +109,8 @@ class CompiledPolicy {
 
 /// Compiles `model` for `local_pods`. A local pod that the model does not know counts as one without labels
 /// and ports; one with host_network is never isolated (it has no endpoint). An address that several live pods
-/// claim matches only what matches all of them: a reused address does not inherit.
+/// claim matches what matches all of them, and in rules that deny what matches one: a reused address does not
+/// inherit.
 CompiledPolicy Compile(const Model& model, std::span<const ObjectKey> local_pods);
 
 }  // namespace podwire

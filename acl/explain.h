@@ -46,12 +46,23 @@ struct PolicyTrace {
   std::vector<RuleTrace> rules;
 };
 
+/// The rule of a ClusterNetworkPolicy that decided or passed on.
+struct ClusterRuleTrace {
+  PolicyInfo policy;
+  RuleAction action = RuleAction::kAccept;
+  RuleTrace rule;
+};
+
 struct PolicyExplanation {
   PolicyQuery query;
   PolicyVerdict verdict;                ///< from CompiledPolicy::Check
   std::string peer;                     ///< who the peer is: "pod dev/web", "no pod known by this address"
-  std::optional<ObjectKey> allowed_by;  ///< the policy of verdict.rule
-  std::vector<PolicyTrace> isolating;   ///< every policy that selects the pod for the direction, by key
+  std::optional<ObjectKey> allowed_by;  ///< the NetworkPolicy of verdict.rule
+  /// Every NetworkPolicy that selects the pod for the direction, by key; none if they were not asked.
+  std::vector<PolicyTrace> isolating;
+  std::optional<ClusterRuleTrace> passed_by;   ///< of verdict.passed_by
+  std::optional<ClusterRuleTrace> decided_by;  ///< of verdict.rule, if it is a ClusterNetworkPolicy's
+  std::vector<PolicyInfo> silent;  ///< ClusterNetworkPolicies that were asked and have no rule that matches
 
   /// The same in lines of plain words.
   std::string Text() const;

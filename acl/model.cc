@@ -88,6 +88,30 @@ std::string_view ToString(Direction direction) {
   return direction == Direction::kIngress ? "ingress" : "egress";
 }
 
+std::string_view ToString(RuleAction action) {
+  switch (action) {
+    case RuleAction::kAccept:
+      return "Accept";
+    case RuleAction::kDeny:
+      return "Deny";
+    case RuleAction::kPass:
+      return "Pass";
+  }
+  return "?";
+}
+
+std::string_view ToString(Tier tier) {
+  switch (tier) {
+    case Tier::kAdmin:
+      return "Admin";
+    case Tier::kNetworkPolicy:
+      return "NetworkPolicy";
+    case Tier::kBaseline:
+      return "Baseline";
+  }
+  return "?";
+}
+
 bool IpBlock::Contains(const IpAddress& a) const {
   return cidr.Contains(a) &&
          std::none_of(except.begin(), except.end(), [&](const IpPrefix& p) { return p.Contains(a); });

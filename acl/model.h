@@ -14,7 +14,7 @@
 
 namespace podwire {
 
-/// What NetworkPolicy knows of a cluster: plain values, as parsed (acl/parse.h) or made by a test.
+/// What network policies know of a cluster: plain values, as parsed (acl/parse.h) or made by a test.
 
 using Labels = std::map<std::string, std::string, std::less<>>;
 
@@ -104,10 +104,13 @@ struct IpBlock {
 };
 
 /// Either ip_block or one or both selectors. None of them: matches nothing (the API server refuses it).
+/// Those of a ClusterNetworkPolicy: namespace_selector, it and pod_selector, networks or node_selector.
 struct PolicyPeer {
   std::optional<LabelSelector> pod_selector;        ///< alone: pods of the policy's own namespace
   std::optional<LabelSelector> namespace_selector;  ///< alone: all pods of those namespaces
   std::optional<IpBlock> ip_block;
+  std::vector<IpBlock> networks;               ///< any of them
+  std::optional<LabelSelector> node_selector;  ///< the addresses of those nodes
 };
 
 /// A whole protocol (first 0, name empty), the ports first..last (host order), or a named container port.
@@ -116,15 +119,21 @@ struct PolicyPort {
   uint16_t first = 0;
   uint16_t last = 0;  ///< inclusive; equals first without endPort
   std::string name;
+  bool any_protocol = false;  ///< named: whatever its protocol is
 
   bool is_named() const { return !name.empty(); }
   bool is_whole_protocol() const { return first == 0 && name.empty(); }
 };
 
+enum class RuleAction : uint8_t { kAccept, kDeny, kPass };
+std::string_view ToString(RuleAction action);  ///< "Accept", "Deny", "Pass"
+
 /// Matches what one of `peers` and one of `ports` matches; an empty list matches everything.
 struct PolicyRule {
   std::vector<PolicyPeer> peers;
   std::vector<PolicyPort> ports;
+  std::string name;                         ///< ClusterNetworkPolicy: for people; may be empty
+  RuleAction action = RuleAction::kAccept;  ///< NetworkPolicy: always that
 };
 
 /// As seen by the pod that a policy selects.
@@ -146,12 +155,41 @@ struct NetworkPolicy {
   }
 };
 
+/// Policies by precedence: a tier is asked what the tiers before it left open.
+enum class Tier : uint8_t { kAdmin = 0, kNetworkPolicy = 1, kBaseline = 2 };
+inline constexpr size_t kTiers = 3;
+std::string_view ToString(Tier tier);  ///< "Admin", "NetworkPolicy", "Baseline"
+
+/// policy.networking.k8s.io/v1alpha2 ClusterNetworkPolicy. The first rule that matches decides, in the order
+/// of priority, then name, then place in the policy.
+struct ClusterNetworkPolicy {
+  std::string name;
+  Tier tier = Tier::kAdmin;
+  uint16_t priority = 0;  ///< 0..1000, lower comes first
+  PolicyPeer subject;     ///< namespace_selector, or it and pod_selector
+  std::vector<PolicyRule> ingress;
+  std::vector<PolicyRule> egress;
+
+  const std::vector<PolicyRule>& Rules(Direction d) const {
+    return d == Direction::kIngress ? ingress : egress;
+  }
+};
+
+/// A node as `nodes` peers select it.
+struct ClusterNode {
+  Labels labels;
+  std::vector<IpAddress> addresses;
+  bool operator==(const ClusterNode&) const = default;
+};
+
 /// All objects that policies depend on. The owner edits it (one thread); Compile and ExplainPolicy read it.
 /// Each key equals the key or name inside its value.
 struct Model {
   std::map<std::string, Namespace, std::less<>> namespaces;
   std::map<ObjectKey, Pod> pods;
   std::map<ObjectKey, NetworkPolicy> policies;
+  std::map<std::string, ClusterNetworkPolicy> cluster_policies;
+  std::map<std::string, ClusterNode> nodes;
 
   /// A namespace's labels, kNamespaceNameLabel always included; one that is not in `namespaces` has only
   /// that.

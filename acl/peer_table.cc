@@ -4,48 +4,68 @@
 
 namespace podwire {
 
-PodPeer PeerTable::Intern(const std::string& policy_namespace, const PolicyPeer& peer) {
+namespace {
+
+void Append(const std::array<uint32_t, 2>& numbers, uint32_t none, PeerSet& peers) {
+  for (const uint32_t number : numbers) {
+    if (number != none) peers.push_back(number);
+  }
+}
+
+}  // namespace
+
+PodPeer PeerTable::Intern(const std::string& policy_namespace, const PolicyPeer& peer, Claim claim) {
   const bool all_pods = !peer.pod_selector || peer.pod_selector->empty();
   if (peer.namespace_selector) {
-    return all_pods ? InternNamespacePeer(*peer.namespace_selector)
-                    : InternCross(*peer.namespace_selector, *peer.pod_selector);
+    return all_pods ? InternNamespacePeer(*peer.namespace_selector, claim)
+                    : InternCross(*peer.namespace_selector, *peer.pod_selector, claim);
   }
   if (!all_pods) return InternOwn(policy_namespace, *peer.pod_selector);
-  return InternNamespacePeer({.match_labels = {{std::string(kNamespaceNameLabel), policy_namespace}}});
+  return InternNamespacePeer({.match_labels = {{std::string(kNamespaceNameLabel), policy_namespace}}}, claim);
+}
+
+uint32_t PeerTable::Next(PeerKind kind, Claim claim) {
+  auto& claims = claims_[static_cast<size_t>(kind)];
+  claims.push_back(claim);
+  return static_cast<uint32_t>(claims.size() - 1);
+}
+
+uint32_t PeerTable::Number(PeerKind kind, Numbers& numbers, Claim claim) {
+  uint32_t& number = numbers[static_cast<size_t>(claim)];
+  if (number == kNone) number = Next(kind, claim);
+  return number;
 }
 
 uint32_t PeerTable::InternNamespaceSelector(const LabelSelector& selector) {
   const uint32_t id = namespaces_.Intern(selector);
-  if (id == namespace_numbers_.size()) namespace_numbers_.push_back(kNone);
+  if (id == namespace_numbers_.size()) namespace_numbers_.push_back({kNone, kNone});
   return id;
 }
 
-PodPeer PeerTable::InternNamespacePeer(const LabelSelector& selector) {
-  uint32_t& number = namespace_numbers_[InternNamespaceSelector(selector)];
-  if (number == kNone) number = Next(PeerKind::kNamespace);
-  return {PeerKind::kNamespace, number};
+PodPeer PeerTable::InternNamespacePeer(const LabelSelector& selector, Claim claim) {
+  const uint32_t id = InternNamespaceSelector(selector);
+  return {PeerKind::kNamespace, Number(PeerKind::kNamespace, namespace_numbers_[id], claim)};
 }
 
 PodPeer PeerTable::InternOwn(const std::string& ns, const LabelSelector& pods) {
   OwnPeers& own = own_[ns];
   const uint32_t id = own.selectors.Intern(pods);
-  if (id == own.numbers.size()) own.numbers.push_back(Next(PeerKind::kOwn));
+  if (id == own.numbers.size()) own.numbers.push_back(Next(PeerKind::kOwn, Claim::kAll));
   return {PeerKind::kOwn, own.numbers[id]};
 }
 
-PodPeer PeerTable::InternCross(const LabelSelector& namespaces, const LabelSelector& pods) {
+PodPeer PeerTable::InternCross(const LabelSelector& namespaces, const LabelSelector& pods, Claim claim) {
   const uint32_t ns = InternNamespaceSelector(namespaces);
   const uint32_t id = cross_pods_.Intern(pods);
   if (id == cross_.size()) cross_.emplace_back();
-  const auto [it, added] = cross_[id].try_emplace(ns, 0);
-  if (added) it->second = Next(PeerKind::kCross);
-  return {PeerKind::kCross, it->second};
+  Numbers& numbers = cross_[id].try_emplace(ns, Numbers{kNone, kNone}).first->second;
+  return {PeerKind::kCross, Number(PeerKind::kCross, numbers, claim)};
 }
 
 PeerTable::NamespaceMatch PeerTable::MatchNamespace(const std::string& name, const Labels& labels) const {
   NamespaceMatch match{.matched = namespaces_.Match(labels), .name = &name};
   for (const uint32_t id : match.matched) {
-    if (namespace_numbers_[id] != kNone) match.peers.push_back(namespace_numbers_[id]);
+    Append(namespace_numbers_[id], kNone, match.peers);
   }
   std::sort(match.peers.begin(), match.peers.end());
   return match;
@@ -66,13 +86,13 @@ PeerSet PeerTable::MatchCross(const NamespaceMatch& ns, const Labels& pod_labels
   for (const uint32_t id : cross_pods_.Match(pod_labels)) {
     const auto& by_namespace = cross_[id];
     if (by_namespace.size() < ns.matched.size()) {
-      for (const auto& [selector, number] : by_namespace) {
-        if (std::binary_search(ns.matched.begin(), ns.matched.end(), selector)) peers.push_back(number);
+      for (const auto& [selector, numbers] : by_namespace) {
+        if (std::binary_search(ns.matched.begin(), ns.matched.end(), selector)) Append(numbers, kNone, peers);
       }
     } else {
       for (const uint32_t selector : ns.matched) {
         if (const auto it = by_namespace.find(selector); it != by_namespace.end())
-          peers.push_back(it->second);
+          Append(it->second, kNone, peers);
       }
     }
   }

@@ -24,13 +24,21 @@ struct PodPeer {
   auto operator<=>(const PodPeer&) const = default;
 };
 
+/// Whom an address stands for that several live pods claim.
+enum class Claim : uint8_t {
+  kAll,  ///< it is a peer if all of them are: it must not inherit what is allowed
+  kAny,  ///< it is if one is: nor escape what is denied
+};
+
 /// Distinct peers that select pods, each held once however many policies name it, and which of them match a
 /// pod.
 class PeerTable {
  public:
   /// `peer` has a selector; `policy_namespace` is that of the policy which names it.
-  PodPeer Intern(const std::string& policy_namespace, const PolicyPeer& peer);
-  size_t count(PeerKind kind) const { return counts_[static_cast<size_t>(kind)]; }
+  /// `claim` is kAll for peers without namespace_selector.
+  PodPeer Intern(const std::string& policy_namespace, const PolicyPeer& peer, Claim claim = Claim::kAll);
+  size_t count(PeerKind kind) const { return claims_[static_cast<size_t>(kind)].size(); }
+  Claim ClaimOf(PeerKind kind, uint32_t number) const { return claims_[static_cast<size_t>(kind)][number]; }
 
   /// The pods of a namespace: what they have in common.
   struct NamespaceMatch {
@@ -48,19 +56,21 @@ class PeerTable {
     SelectorIndex selectors;
     std::vector<uint32_t> numbers;  // by selector
   };
-  uint32_t Next(PeerKind kind) { return counts_[static_cast<size_t>(kind)]++; }
+  using Numbers = std::array<uint32_t, 2>;  // by Claim; kNone: not used so
+  uint32_t Number(PeerKind kind, Numbers& numbers, Claim claim);
+  uint32_t Next(PeerKind kind, Claim claim);
   uint32_t InternNamespaceSelector(const LabelSelector& selector);
-  PodPeer InternNamespacePeer(const LabelSelector& selector);
+  PodPeer InternNamespacePeer(const LabelSelector& selector, Claim claim);
   PodPeer InternOwn(const std::string& ns, const LabelSelector& pods);
-  PodPeer InternCross(const LabelSelector& namespaces, const LabelSelector& pods);
+  PodPeer InternCross(const LabelSelector& namespaces, const LabelSelector& pods, Claim claim);
 
-  std::array<uint32_t, kPeerKinds> counts_{};
+  std::array<std::vector<Claim>, kPeerKinds> claims_;  // by number
   SelectorIndex namespaces_;
-  std::vector<uint32_t> namespace_numbers_;  // by namespace selector; kNone: used by kCross only
+  std::vector<Numbers> namespace_numbers_;  // by namespace selector
   absl::flat_hash_map<std::string, OwnPeers> own_;
   SelectorIndex cross_pods_;
-  std::vector<absl::flat_hash_map<uint32_t, uint32_t>>
-      cross_;  // by pod selector: namespace selector -> number
+  std::vector<absl::flat_hash_map<uint32_t, Numbers>>
+      cross_;  // by pod selector: namespace selector -> numbers
 };
 
 }  // namespace podwire

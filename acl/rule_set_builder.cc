@@ -38,6 +38,9 @@ uint64_t Weight(uint64_t salt, uint64_t meaning) { return meaning == 0 ? 0 : Com
 
 RuleSet RuleSetBuilder::Build(std::vector<RuleUse> rules) {
   rules_ = std::move(rules);
+  const bool levelled = !rules_.empty() && rules_.front().level != 0;
+  if (levelled || levelled_) meanings_.clear();
+  levelled_ = levelled;
   ports_of_.clear();
   prefixes_.clear();
   RuleSet out;
@@ -46,9 +49,9 @@ RuleSet RuleSetBuilder::Build(std::vector<RuleUse> rules) {
     if (rules_[i].rule->any_peer) any.push_back(i);
   }
   out.any_peer = PortsOf(any);
-  const auto for_any = pool_.Get(out.any_peer);
-  const PortRanges joined = WithoutRules(for_any);
-  const bool everything = !joined.empty() && joined[0].first == 0 && joined[0].last == kLastPortKey;
+  const PortRanges joined = WithoutRules(pool_.Get(out.any_peer));
+  const bool everything =
+      !levelled_ && !joined.empty() && joined[0].first == 0 && joined[0].last == kLastPortKey;
   if (!everything) {  // else nobody gains by being somebody
     AddClasses(out);
     AddPrefixes(out);
@@ -124,39 +127,57 @@ void RuleSetBuilder::AddPrefixes(RuleSet& out) {
   }
 }
 
+uint32_t RuleSetBuilder::LevelOf(const RuleRef& ref) const {
+  if (!levelled_) return 0;
+  return std::partition_point(rules_.begin(), rules_.end(),
+                              [&](const RuleUse& use) { return use.rule->ref < ref; })
+      ->level;
+}
+
+/// Of ranges joined where their levels are the same. Rules without ports reach over all names: a name that
+/// stands there by such a rule only says nothing that its number does not say.
 const RuleSetBuilder::Meaning& RuleSetBuilder::MeaningOf(PortSetId id) {
-  if (meanings_.size() <= id.value()) meanings_.resize(pool_.size());
-  auto& meaning = meanings_[id.value()];
-  if (meaning) return *meaning;
-  meaning.emplace();
+  const auto [it, added] = meanings_.try_emplace(id);
+  Meaning& meaning = it->second;
+  if (!added) return meaning;
+  constexpr PortKey kLastNumber = kFirstPortName - 1;
+  const RuleRef portless = pool_.Find(id, kLastNumber);
   uint64_t names_hash = 0;
-  for (const PortRange& r : WithoutRules(pool_.Get(id))) {
-    if (r.first < kFirstPortName) {
-      meaning->hash = CombineHash(CombineHash(meaning->hash, r.first), r.last) | 1;
-      continue;
+  const auto add = [&](PortKey first, PortKey last, uint32_t level) {
+    if (first < kFirstPortName) {
+      last = last < kLastNumber ? last : kLastPortKey;
+      meaning.hash = CombineHash(CombineHash(CombineHash(meaning.hash, first), last), level) | 1;
+      return;
     }
-    for (PortKey name = r.first; name <= r.last; ++name) {
-      meaning->names.push_back(name);
-      names_hash += names_.Hash(name);  // a sum: keys of names depend on what else was compiled
+    if (portless != kNoRule && LevelOf(portless) == level) return;
+    for (PortKey key = first; key <= last; ++key) {
+      meaning.names.push_back({key, CombineHash(names_.Hash(key), level)});
+      names_hash += meaning.names.back().hash;  // a sum: keys of names depend on what else was compiled
     }
+  };
+  const auto ranges = pool_.Get(id);
+  for (auto r = ranges.begin(); r != ranges.end();) {
+    const PortKey first = r->first;
+    const uint32_t level = LevelOf(r->rule);
+    PortKey last = r->last;
+    for (++r; r != ranges.end() && r->first == last + 1 && LevelOf(r->rule) == level; ++r) last = r->last;
+    add(first, last, level);
   }
-  if (names_hash != 0) meaning->hash = CombineHash(meaning->hash, names_hash) | 1;
-  return *meaning;
+  if (names_hash != 0) meaning.hash = CombineHash(meaning.hash, names_hash) | 1;
+  return meaning;
 }
 
 uint64_t RuleSetBuilder::Fingerprint(const RuleSet& set) {
   const Meaning any = MeaningOf(set.any_peer);
   uint64_t sum = CombineHash(kAnySalt, any.hash);
-  for (const PortKey name : any.names) {
-    sum += Weight(kAnySalt, names_.Hash(name)) * classes_.serving.Total(name);
-  }
+  for (const auto& [name, hash] : any.names) sum += Weight(kAnySalt, hash) * classes_.serving.Total(name);
   for (size_t kind = 0; kind < kPeerKinds; ++kind) {
     for (const auto& [c, ports] : set.by_class[kind]) {
       const Meaning& m = MeaningOf(ports);
       sum += Weight(kind, m.hash) * classes_.members[kind][c.value()];
-      for (const PortKey name : m.names) {
+      for (const auto& [name, hash] : m.names) {
         const auto it = classes_.serving_members.find({static_cast<PeerKind>(kind), c, name});
-        if (it != classes_.serving_members.end()) sum += Weight(kind, names_.Hash(name)) * it->second;
+        if (it != classes_.serving_members.end()) sum += Weight(kind, hash) * it->second;
       }
     }
   }
@@ -174,8 +195,8 @@ uint64_t RuleSetBuilder::PrefixFingerprint() {
     const auto add = [&](PortSetId id, uint64_t sign) {
       const Meaning& m = MeaningOf(id);
       sum += sign * Weight(kBlockSalt, m.hash) * place;
-      for (const PortKey name : m.names) {
-        sum += sign * Weight(kBlockSalt, names_.Hash(name)) * classes_.serving.Within(name, prefix);
+      for (const auto& [name, hash] : m.names) {
+        sum += sign * Weight(kBlockSalt, hash) * classes_.serving.Within(name, prefix);
       }
     };
     add(ports, 1);

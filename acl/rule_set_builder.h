@@ -1,7 +1,6 @@
 #pragma once
 
 #include <cstdint>
-#include <optional>
 #include <utility>
 #include <vector>
 
@@ -19,9 +18,10 @@ namespace podwire {
 /// One rule of a policy with its peers looked up.
 struct CompiledRule {
   RuleRef ref;
+  RuleAction action = RuleAction::kAccept;
   bool any_peer = false;
   std::vector<PodPeer> pod_peers;
-  std::vector<const IpBlock*> blocks;                         ///< of the model
+  std::vector<const IpBlock*> blocks;
   PortRanges ports;                                           ///< numbers; for egress names too
   std::vector<std::pair<std::string, L4Protocol>> own_names;  ///< ingress: ports that the selected pod names
 };
@@ -30,6 +30,9 @@ struct CompiledRule {
 struct RuleUse {
   const CompiledRule* rule;
   PortRanges ports;
+  /// What a rule's place means for verdicts: rules that follow one another with the same action share a
+  /// level, which tells the action too. 0 in NetworkPolicies: all rules are equal.
+  uint32_t level = 0;
 };
 
 /// Builds rule sets over one classification of addresses. Port sets go into `pool`.
@@ -49,9 +52,14 @@ class RuleSetBuilder {
 
   /// What a port set means, whatever rules it comes from.
   struct Meaning {
+    struct Name {
+      PortKey key;
+      uint64_t hash;
+    };
     uint64_t hash = 0;  // 0: nothing
-    std::vector<PortKey> names;
+    std::vector<Name> names;
   };
+  uint32_t LevelOf(const RuleRef& ref) const;
   const Meaning& MeaningOf(PortSetId id);
   uint64_t Fingerprint(const RuleSet& set);
   uint64_t PrefixFingerprint();
@@ -59,8 +67,9 @@ class RuleSetBuilder {
   const AddressClasses& classes_;
   const PortNameTable& names_;
   PortSetPool& pool_;
-  std::vector<std::optional<Meaning>> meanings_;  // by port set
-  std::vector<RuleUse> rules_;                    // of the set being built
+  absl::flat_hash_map<PortSetId, Meaning> meanings_;  // the same in all sets without levels
+  bool levelled_ = false;                             // the set being built has levels
+  std::vector<RuleUse> rules_;                        // of the set being built
   absl::flat_hash_map<RuleList, PortSetId> ports_of_;
   std::vector<std::pair<IpPrefix, PortSetId>> prefixes_;  // of the set being built, as in by_prefix, sorted
 };

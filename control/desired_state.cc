@@ -72,7 +72,10 @@ std::vector<ObjectKey> DesiredState::LocalPods() const {
 void DesiredState::Put(const ParsedObject& object) {
   objects_.insert_or_assign(object.id, object.json);
   std::visit(Overloaded{
-                 [&](const Node& n) { nodes_.insert_or_assign(object.id.name, n); },
+                 [&](const Node& n) {
+                   model_.nodes.insert_or_assign(object.id.name, ClusterNode{n.labels, n.addresses});
+                   nodes_.insert_or_assign(object.id.name, n);
+                 },
                  [&](const Namespace& n) {
                    model_.namespaces.insert_or_assign(object.id.name, n);
                    policy_logs_.erase(object.id.name);
@@ -84,6 +87,7 @@ void DesiredState::Put(const ParsedObject& object) {
                    RefreshPod(p.key);
                  },
                  [&](const NetworkPolicy& p) { model_.policies.insert_or_assign(p.key, p); },
+                 [&](const ClusterNetworkPolicy& p) { model_.cluster_policies.insert_or_assign(p.name, p); },
                  [&](const NetConf& c) { applied_network_ = c; },
              },
              object.value);
@@ -94,6 +98,7 @@ void DesiredState::Remove(const ObjectId& id) {
   if (objects_.erase(id) == 0) return;
   if (id.kind == "Node") {
     nodes_.erase(id.name);
+    model_.nodes.erase(id.name);
   } else if (id.kind == "Namespace") {
     model_.namespaces.erase(id.name);
     policy_logs_.erase(id.name);
@@ -102,6 +107,8 @@ void DesiredState::Remove(const ObjectId& id) {
     RefreshPod(KeyOf(id));
   } else if (id.kind == "NetworkPolicy") {
     model_.policies.erase(KeyOf(id));
+  } else if (id.kind == "ClusterNetworkPolicy") {
+    model_.cluster_policies.erase(id.name);
   } else {
     applied_network_.reset();
   }

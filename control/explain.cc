@@ -69,6 +69,15 @@ void AddDetails(Trace& steps, const std::string& stage, const PolicyExplanation&
   }
 }
 
+std::optional<DecidingRule> DecidingOf(const Tables& t, Direction direction, const RuleRef& rule) {
+  if (rule == kNoRule) return std::nullopt;
+  const PolicyInfo& policy = t.policy->policies()[rule.policy];
+  DecidingRule out{.policy = policy, .rule = rule.rule, .action = t.policy->ActionOf(direction, rule)};
+  const auto& rules = policy.rules[static_cast<size_t>(direction)];
+  if (rule.rule < rules.size()) out.name = rules[rule.rule].name;
+  return out;
+}
+
 /// What the policies of one local end say.
 void ExplainEnd(const ControlState& state, const Tables& t, Direction direction, ExplainResult& r) {
   const bool egress = direction == Direction::kEgress;
@@ -76,7 +85,7 @@ void ExplainEnd(const ControlState& state, const Tables& t, Direction direction,
   const Endpoint* e = t.EndpointOf(egress ? h.src : h.dst);
   if (e == nullptr || h.src == h.dst) return;
   const PolicyVerdict& v = egress ? r.decision.policy.egress : r.decision.policy.ingress;
-  if (!v.isolated) return;
+  if (!v.isolated && v.rule == kNoRule && v.passed_by == kNoRule) return;
   const auto explanation = ExplainPolicy(*t.policy, state.desired.model(),
                                          {.direction = direction,
                                           .pod = {e->ns, e->name},
@@ -85,10 +94,7 @@ void ExplainEnd(const ControlState& state, const Tables& t, Direction direction,
                                           .port = h.dst_port});
   if (!explanation.ok()) return;
   AddDetails(r.steps, egress ? "egress policy" : "ingress policy", *explanation);
-  if (v.allowed && v.rule.policy < t.policy->policies().size()) {
-    (egress ? r.egress_policy : r.ingress_policy) = ToString(t.policy->policies()[v.rule.policy]);
-    (egress ? r.egress_rule : r.ingress_rule) = static_cast<int>(v.rule.rule);
-  }
+  (egress ? r.egress : r.ingress) = DecidingOf(t, direction, v.rule);
   if (v.allowed) return;
   for (const PolicyTrace& p : explanation->isolating) r.isolating.push_back(ToString(p.policy));
 }

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -20,13 +21,20 @@ struct ExplainQuery {
   std::string default_namespace = "default";
 };
 
+/// The rule that decided at one end.
+struct DecidingRule {
+  PolicyInfo policy;
+  uint32_t rule = 0;
+  std::string name;  ///< may be empty
+  RuleAction action = RuleAction::kAccept;
+};
+
 struct ExplainResult {
   Headers headers;
   Decision decision;
-  Trace steps;                                ///< policy steps carry the traces of acl/explain.h as details
-  std::string egress_policy, ingress_policy;  ///< ns/name that allowed; empty: none
-  int egress_rule = -1, ingress_rule = -1;
-  std::vector<std::string> isolating;  ///< ns/name of the policies that denied
+  Trace steps;  ///< policy steps carry the traces of acl/explain.h as details
+  std::optional<DecidingRule> egress, ingress;
+  std::vector<std::string> isolating;  ///< ns/name of the NetworkPolicies that denied
 };
 
 /// Runs a made-up first packet of a connection through decide(), from where it would come in; between two

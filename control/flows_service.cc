@@ -120,16 +120,24 @@ v1::Flow ToProto(const FlowRecord& r, const Tables& t) {
   return f;
 }
 
-/// Which rule let a connection begin, if that can still be said: references hold for one compilation only.
-std::string RuleText(const Tables& t, EndpointId endpoint, uint32_t version, const RuleRef& rule,
-                     bool egress) {
-  const Endpoint* e = t.EndpointAt(endpoint);
+/// Which rule decided for a connection at one end, if that can still be said. References hold for one
+/// compilation only, so the policies in force are asked again: as long as the version is the same, so is what
+/// they say.
+std::string RuleText(const Tables& t, const ConnectionRecord& r, bool egress) {
+  const Endpoint* e = t.EndpointAt(egress ? r.src_endpoint : r.dst_endpoint);
   if (e == nullptr) return "not local";
-  if (e->version != version) return "to be decided anew";
-  const RuleSetId set = egress ? e->policy.egress : e->policy.ingress;
+  if (e->version != (egress ? r.src_version : r.dst_version)) return "to be decided anew";
+  const Direction direction = egress ? Direction::kEgress : Direction::kIngress;
+  const RuleSetId set = e->policy.Of(direction);
   if (set == kNotIsolated) return "not isolated";
-  if (rule.policy >= t.policy->policies().size()) return "none";
-  return fmt::format("{} rule {}", ToString(t.policy->policies()[rule.policy]), rule.rule);
+  if ((egress ? r.egress_rule : r.ingress_rule) == kNoRule) return "none";
+  const IpAddress& peer = egress ? r.tuple.dst : r.tuple.src;
+  const RuleRef rule = t.policy->Check(direction, set, peer, r.tuple.proto, r.tuple.dst_port).rule;
+  if (rule == kNoRule) return "none";
+  const PolicyInfo& policy = t.policy->policies()[rule.policy];
+  if (policy.tier == Tier::kNetworkPolicy) return fmt::format("{} rule {}", ToString(policy.key), rule.rule);
+  return fmt::format("{}: {}", t.policy->NameOf(direction, rule),
+                     ToString(t.policy->ActionOf(direction, rule)));
 }
 
 v1::Connection ToProto(const ConnectionRecord& r, const Tables& t) {
@@ -141,8 +149,8 @@ v1::Connection ToProto(const ConnectionRecord& r, const Tables& t) {
   c.set_src_pod(PodAt(t, r.tuple.src));
   c.set_dst_pod(PodAt(t, r.tuple.dst));
   c.set_verdict(r.allowed ? "allowed" : "denied");
-  c.set_egress_rule(RuleText(t, r.src_endpoint, r.src_version, r.egress_rule, true));
-  c.set_ingress_rule(RuleText(t, r.dst_endpoint, r.dst_version, r.ingress_rule, false));
+  c.set_egress_rule(RuleText(t, r, true));
+  c.set_ingress_rule(RuleText(t, r, false));
   return c;
 }
 

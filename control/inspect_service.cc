@@ -32,7 +32,7 @@ void FillNetwork(const ControlState& s, const Tables& t, const Config& config, v
   }
   out.set_pod_mtu(t.local.pod_mtu);
   out.set_nodes(static_cast<uint32_t>(d.nodes().size()));
-  out.set_policies(static_cast<uint32_t>(d.model().policies.size()));
+  out.set_policies(static_cast<uint32_t>(d.model().policies.size() + d.model().cluster_policies.size()));
   out.set_pods(static_cast<uint32_t>(d.model().pods.size()));
   out.set_namespaces(static_cast<uint32_t>(d.model().namespaces.size()));
   out.set_endpoints(static_cast<uint32_t>(d.attachments().size()));
@@ -88,6 +88,42 @@ v1::RouteEntry PodRouteOf(const Tables& t, const Endpoint& e, const IpAddress& a
   return route;
 }
 
+v1::PolicyRule ToProto(const DecidingRule& r) {
+  v1::PolicyRule out;
+  const bool cluster = r.policy.tier != Tier::kNetworkPolicy;
+  out.set_kind(cluster ? "ClusterNetworkPolicy" : "NetworkPolicy");
+  out.set_namespace_(r.policy.key.ns);
+  out.set_name(r.policy.key.name);
+  out.set_tier(std::string(ToString(r.policy.tier)));
+  out.set_priority(r.policy.priority);
+  out.set_rule(r.rule);
+  out.set_rule_name(r.name);
+  out.set_action(std::string(ToString(r.action)));
+  return out;
+}
+
+/// ns/name of the NetworkPolicy, or name of the ClusterNetworkPolicy, that allowed; "" if none did.
+std::string AllowedBy(const std::optional<DecidingRule>& r) {
+  if (!r || r->action == RuleAction::kDeny) return "";
+  return r->policy.key.ns.empty() ? r->policy.key.name : ToString(r->policy.key);
+}
+
+int AllowedByRule(const std::optional<DecidingRule>& r) {
+  return AllowedBy(r).empty() ? -1 : static_cast<int>(r->rule);
+}
+
+/// Why policies of one end dropped it, in words.
+std::string Denial(const ExplainResult& r) {
+  const char* stage =
+      r.decision.reason == DropReason::kPolicyDeniedEgress ? "egress policy" : "ingress policy";
+  const bool by_policy = r.decision.reason == DropReason::kPolicyDeniedEgress ||
+                         r.decision.reason == DropReason::kPolicyDeniedIngress;
+  for (const TraceStep& step : r.steps) {
+    if (by_policy && step.stage == stage) return step.text;
+  }
+  return std::string(InfoOf(r.decision.reason).help);
+}
+
 void FillExplanation(const ExplainResult& r, v1::Explanation& out) {
   const bool allowed = r.decision.action != Action::kDrop;
   out.set_verdict(allowed ? "allowed" : "denied");
@@ -99,10 +135,12 @@ void FillExplanation(const ExplainResult& r, v1::Explanation& out) {
     s.set_text(step.text);
     for (const std::string& detail : step.details) s.add_details(detail);
   }
-  out.set_egress_policy(r.egress_policy);
-  out.set_egress_rule(r.egress_rule);
-  out.set_ingress_policy(r.ingress_policy);
-  out.set_ingress_rule(r.ingress_rule);
+  out.set_egress_policy(AllowedBy(r.egress));
+  out.set_egress_rule(AllowedByRule(r.egress));
+  out.set_ingress_policy(AllowedBy(r.ingress));
+  out.set_ingress_rule(AllowedByRule(r.ingress));
+  if (r.egress) *out.mutable_egress_decision() = ToProto(*r.egress);
+  if (r.ingress) *out.mutable_ingress_decision() = ToProto(*r.ingress);
   for (const std::string& policy : r.isolating) out.add_isolating(policy);
   out.set_src(ToString(r.headers.src));
   out.set_dst(ToString(r.headers.dst));
@@ -111,7 +149,7 @@ void FillExplanation(const ExplainResult& r, v1::Explanation& out) {
   const bool has_port = r.headers.proto == 6 || r.headers.proto == 17 || r.headers.proto == 132;
   std::string summary = fmt::format("{} from {} to {}", ProtocolName(r.headers.proto), out.src(), out.dst());
   if (has_port) summary += fmt::format(" port {}", r.headers.dst_port);
-  summary += allowed ? " is allowed" : fmt::format(" is denied: {}", InfoOf(r.decision.reason).help);
+  summary += allowed ? " is allowed" : fmt::format(" is denied: {}", Denial(r));
   if (!policies.empty()) summary += fmt::format(" (isolated by {})", policies);
   out.set_summary(summary);
 }

@@ -22,7 +22,7 @@ struct KindInfo {
   std::array<std::string_view, 3> names;  // lower case, besides the kind's own
   bool namespaced;
 };
-constexpr std::array<KindInfo, 5> kKinds{{
+constexpr std::array<KindInfo, 6> kKinds{{
     {"Node", "v1", {"nodes", "no", ""}, false},
     {"Namespace", "v1", {"namespaces", "ns", ""}, false},
     {"Pod", "v1", {"pods", "po", ""}, true},
@@ -30,8 +30,22 @@ constexpr std::array<KindInfo, 5> kKinds{{
      "networking.k8s.io/v1",
      {"networkpolicies", "netpol", "networkpolicy.networking.k8s.io"},
      true},
+    {"ClusterNetworkPolicy",
+     "policy.networking.k8s.io/v1alpha2",
+     {"clusternetworkpolicies", "cnp", "clusternetworkpolicy.policy.networking.k8s.io"},
+     false},
     {"ConfigMap", "v1", {"configmaps", "cm", ""}, true},
 }};
+
+/// What stands in for kinds that the API has given up; empty: nothing does.
+std::string_view SuccessorOf(std::string_view kind) {
+  if (kind.ends_with("List")) kind.remove_suffix(4);
+  if (kind == "AdminNetworkPolicy")
+    return "ClusterNetworkPolicy (policy.networking.k8s.io/v1alpha2) with spec.tier Admin";
+  if (kind == "BaselineAdminNetworkPolicy")
+    return "ClusterNetworkPolicy (policy.networking.k8s.io/v1alpha2) with spec.tier Baseline";
+  return {};
+}
 
 std::string Lower(std::string_view text) {
   std::string lower(text);
@@ -88,6 +102,15 @@ class Parser {
     out_.problems.push_back(ProblemOf(document_, std::move(id), status));
   }
 
+  static absl::Status UnknownKind(const std::string& kind) {
+    if (const std::string_view successor = SuccessorOf(kind); !successor.empty())
+      return InvalidArgument("kind: podwire takes no {}: write a {}", kind, successor);
+    return InvalidArgument(
+        "kind: podwire takes Node, Namespace, Pod, NetworkPolicy, ClusterNetworkPolicy, ConfigMap "
+        "(kube-flannel-cfg) and List, not {}",
+        kind);
+  }
+
   /// `implied_kind`: of a typed list's items, which need not say theirs.
   void Any(const json& value, std::string_view implied_kind) {
     if (!value.is_object()) return Refuse({}, InvalidArgument("expected an object, not {}", Brief(value)));
@@ -98,9 +121,7 @@ class Parser {
     if (kind.ends_with("List") && implied_kind.empty()) return Items(value, kind);
     const KindInfo* info = FindKind(kind);
     if (info == nullptr || info->kind != kind) {
-      return Refuse(id, InvalidArgument("kind: podwire takes Node, Namespace, Pod, NetworkPolicy, ConfigMap "
-                                        "(kube-flannel-cfg) and List, not {}",
-                                        kind));
+      return Refuse(id, UnknownKind(kind));
     }
     const std::string version = TextOf(value, "apiVersion");
     if (version != info->api_version && (!version.empty() || implied_kind.empty())) {
@@ -112,7 +133,7 @@ class Parser {
   void Items(const json& list, const std::string& kind) {
     const std::string item_kind = kind == "List" ? "" : kind.substr(0, kind.size() - 4);
     if (!item_kind.empty() && FindKind(item_kind) == nullptr) {
-      return Refuse({kind, "", ""}, InvalidArgument("kind: podwire takes no {}", kind));
+      return Refuse({kind, "", ""}, UnknownKind(kind));
     }
     const auto items = list.find("items");
     if (items == list.end() || !items->is_array()) {
@@ -153,6 +174,8 @@ class Parser {
       ASSIGN_OR_RETURN(object.value, ParsePod(value, default_namespace_));
     } else if (info.kind == "NetworkPolicy") {
       ASSIGN_OR_RETURN(object.value, ParseNetworkPolicy(value, default_namespace_));
+    } else if (info.kind == "ClusterNetworkPolicy") {
+      ASSIGN_OR_RETURN(object.value, ParseClusterNetworkPolicy(value));
     } else {
       return FillNetwork(value, object);
     }

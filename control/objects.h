@@ -28,7 +28,7 @@ struct ParsedObject {
   size_t document = 0;  ///< index in the request
   ObjectId id;
   std::string json;  ///< whole, its namespace filled in
-  std::variant<Node, Namespace, Pod, NetworkPolicy, NetConf> value;
+  std::variant<Node, Namespace, Pod, NetworkPolicy, ClusterNetworkPolicy, NetConf> value;
   PolicyLogLevel policy_log = PolicyLogLevel::kOff;  ///< of a Namespace: its annotation's
   std::vector<std::string> warnings;
 };

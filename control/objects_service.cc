@@ -56,7 +56,9 @@ std::string Details(const std::vector<ObjectProblem>& problems) {
 
 absl::StatusOr<std::string> KindOf(const std::string& name) {
   if (auto kind = CanonicalKind(name)) return *kind;
-  return InvalidArgument("kind: expected Node, Namespace, Pod, NetworkPolicy or ConfigMap, not \"{}\"", name);
+  return InvalidArgument(
+      "kind: expected Node, Namespace, Pod, NetworkPolicy, ClusterNetworkPolicy or ConfigMap, not \"{}\"",
+      name);
 }
 
 class ObjectsService final : public v1::Objects::Service {

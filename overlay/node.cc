@@ -102,15 +102,31 @@ absl::Status ReadAnnotations(const Json& annotations, Node& node) {
   return absl::OkStatus();
 }
 
-absl::Status ReadInternalIps(const Json& status, Node& node) {
+absl::Status ReadLabels(const Json& labels, Node& node) {
+  for (const auto& item : labels.items()) {
+    if (!item.value().is_string())
+      return InvalidArgument("metadata.labels[\"{}\"]: expected a string", item.key());
+    node.labels.emplace(item.key(), item.value().get<std::string>());
+  }
+  return absl::OkStatus();
+}
+
+/// The first InternalIP of a family stands in for a public-ip annotation.
+absl::Status ReadAddresses(const Json& status, Node& node) {
   const auto addresses = status.find("addresses");
   if (addresses == status.end() || !addresses->is_array()) return absl::OkStatus();
   for (size_t i = 0; i < addresses->size(); ++i) {
     const Json& a = (*addresses)[i];
-    if (!a.is_object() || a.value("type", Json()) != "InternalIP") continue;
+    if (!a.is_object()) continue;
+    const bool internal = a.value("type", Json()) == "InternalIP";
+    if (!internal && a.value("type", Json()) != "ExternalIP") continue;
     const std::string path = fmt::format("status.addresses[{}].address", i);
     ASSIGN_OR_RETURN(const std::string text, StringAt(a, "address", path));
-    RETURN_IF_ERROR(AddPublicIp(text, path, node));
+    if (text.empty()) continue;
+    const auto ip = ParseIp(text);
+    if (!ip.ok()) return Annotate(ip.status(), path);
+    node.addresses.push_back(*ip);
+    if (internal) RETURN_IF_ERROR(AddPublicIp(text, path, node));
   }
   return absl::OkStatus();
 }
@@ -125,12 +141,14 @@ absl::StatusOr<Node> ParseNode(const Json& object) {
     ASSIGN_OR_RETURN(node.name, StringAt(*metadata, "name", "metadata.name"));
     ASSIGN_OR_RETURN(const Json* annotations, ObjectAt(*metadata, "annotations", "metadata.annotations"));
     if (annotations != nullptr) RETURN_IF_ERROR(ReadAnnotations(*annotations, node));
+    ASSIGN_OR_RETURN(const Json* labels, ObjectAt(*metadata, "labels", "metadata.labels"));
+    if (labels != nullptr) RETURN_IF_ERROR(ReadLabels(*labels, node));
   }
   if (node.name.empty()) return InvalidArgument("metadata.name: missing");
   ASSIGN_OR_RETURN(const Json* spec, ObjectAt(object, "spec", "spec"));
   if (spec != nullptr) RETURN_IF_ERROR(ReadSpec(*spec, node));
   ASSIGN_OR_RETURN(const Json* status, ObjectAt(object, "status", "status"));
-  if (status != nullptr) RETURN_IF_ERROR(ReadInternalIps(*status, node));
+  if (status != nullptr) RETURN_IF_ERROR(ReadAddresses(*status, node));
   return node;
 }
 

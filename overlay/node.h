@@ -27,6 +27,8 @@ struct Node {
   std::string backend_type;     ///< annotation; empty: not said
   MacAddr vtep_mac, vtep_mac6;  ///< of backend-data, backend-v6-data; may be empty
   std::optional<Vni> vni;       ///< of either
+  std::map<std::string, std::string, std::less<>> labels;
+  std::vector<IpAddress> addresses;  ///< status: InternalIP and ExternalIP
 
   bool operator==(const Node&) const = default;
 };

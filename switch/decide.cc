@@ -26,8 +26,8 @@ bool IsOwnAddress(const LocalNode& local, const IpAddress& a) {
          std::find(local.gateways.begin(), local.gateways.end(), a) != local.gateways.end();
 }
 
-/// The switch's own addresses and the node's network stack: pods of this node and they always reach each
-/// other (kubelet probes; so says the NetworkPolicy page).
+/// The switch's own addresses and the node's network stack: they always reach the node's pods (kubelet
+/// probes).
 bool IsOwnNode(bool is_own_address, const Endpoint* e) {
   return is_own_address || (e != nullptr && e->is_host);
 }
@@ -106,8 +106,10 @@ PolicyDecision DecidePolicy(const Tables& t, const Headers& h, const Ends& ends)
     d.dst_version = dst->version;
   }
   if (src != nullptr && src == dst) return d;  // a pod cannot be cut off from itself
-  if (src != nullptr && src->policy.egress != kNotIsolated && !IsOwnNode(ends.dst_is_own, dst)) {
+  if (src != nullptr && src->policy.egress != kNotIsolated && !ends.dst_is_own) {
     d.egress = t.policy->Check(Direction::kEgress, src->policy.egress, h.dst, h.proto, h.dst_port);
+    // NetworkPolicies never keep a pod from its own node; ClusterNetworkPolicies say nothing of that.
+    if (d.egress.isolated && dst != nullptr && dst->is_host) d.egress = {};
     if (!d.egress.allowed) {
       d.allowed = false;
       d.reason = DropReason::kPolicyDeniedEgress;
@@ -177,21 +179,29 @@ TraceStep PolicyStep(const Tables& t, const Headers& h, Direction direction, con
   }
   if (h.src == h.dst) return {stage, "allow", "a pod always reaches itself", {}};
   const IpAddress& other = egress ? h.dst : h.src;
-  if (IsOwnNode(IsOwnAddress(t.local, other), t.EndpointOf(other)))
-    return {stage, "allow", "a pod and its own node always reach each other", {}};
-  if (!v.isolated)
-    return {stage, "allow", fmt::format("no NetworkPolicy isolates {} for {}", NameOf(t, self), word), {}};
-  if (v.allowed) {
-    const ObjectKey& policy = t.policy->policies()[v.rule.policy];
+  if (v.rule == kNoRule && IsOwnNode(IsOwnAddress(t.local, other), t.EndpointOf(other))) {
     return {stage,
             "allow",
-            fmt::format("NetworkPolicy {} {}[{}] allows it", ToString(policy), word, v.rule.rule),
+            egress ? "nothing keeps a pod from its own node" : "a node always reaches its own pods",
             {}};
   }
-  return {stage,
-          "deny",
-          fmt::format("no NetworkPolicy that isolates {} for {} allows it", NameOf(t, self), word),
-          {}};
+  const char* outcome = v.allowed ? "allow" : "deny";
+  std::string passed;
+  if (v.passed_by != kNoRule) passed = "; passed on by " + t.policy->NameOf(direction, v.passed_by);
+  if (v.rule != kNoRule) {
+    const std::string_view did = v.allowed ? "allows" : "denies";
+    return {stage, outcome, fmt::format("{} {} it{}", t.policy->NameOf(direction, v.rule), did, passed), {}};
+  }
+  if (v.isolated) {
+    return {
+        stage,
+        outcome,
+        fmt::format("no NetworkPolicy that isolates {} for {} allows it{}", NameOf(t, self), word, passed),
+        {}};
+  }
+  if (passed.empty() && e->policy.Of(direction) == kNotIsolated)
+    return {stage, outcome, fmt::format("no NetworkPolicy isolates {} for {}", NameOf(t, self), word), {}};
+  return {stage, outcome, fmt::format("no policy decides for {} of {}{}", word, NameOf(t, self), passed), {}};
 }
 
 TraceStep RouteStep(const Tables& t, const Headers& h, const Forwarding& f) {

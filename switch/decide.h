@@ -77,8 +77,7 @@ inline Forwarding DecideForwarding(const Tables& t, const Headers& h) {
   return DecideForwarding(t, h, EndsOf(t, h));
 }
 
-/// NetworkPolicy of a new connection whose first packet is h (networking.k8s.io/v1 NetworkPolicy). Pure; no
-/// allocation.
+/// What policies say of a new connection whose first packet is h. Pure; no allocation.
 PolicyDecision DecidePolicy(const Tables& t, const Headers& h, const Ends& ends);
 inline PolicyDecision DecidePolicy(const Tables& t, const Headers& h) {
   return DecidePolicy(t, h, EndsOf(t, h));

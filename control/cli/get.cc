@@ -107,10 +107,11 @@ absl::StatusOr<Exit> GetObjects(Session& session, const GetOptions& options, con
     return Show(session, options, PodView(options.all_namespaces), pods);
   }
   ASSIGN_OR_RETURN(const auto objects, ListObjects(session, options, info));
-  View<Json> view = info.kind == "NetworkPolicy" ? PolicyView(options.all_namespaces)
-                    : info.kind == "ConfigMap"   ? ConfigMapView(options.all_namespaces)
-                    : info.kind == "Namespace"   ? NamespaceView()
-                                                 : NodeView();
+  View<Json> view = info.kind == "NetworkPolicy"          ? PolicyView(options.all_namespaces)
+                    : info.kind == "ClusterNetworkPolicy" ? ClusterPolicyView()
+                    : info.kind == "ConfigMap"            ? ConfigMapView(options.all_namespaces)
+                    : info.kind == "Namespace"            ? NamespaceView()
+                                                          : NodeView();
   return Show(session, options, view, objects);
 }
 

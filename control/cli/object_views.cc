@@ -90,6 +90,27 @@ View<Json> ObjectView(bool with_namespace) {
   return view;
 }
 
+void AddRuleCounts(View<Json>& view) {
+  view.columns.push_back({"INGRESS-RULES",
+                          [](const Json& o) {
+                            return Count(At(o, {"spec", "ingress"}));
+                          },
+                          true});
+  view.columns.push_back({"EGRESS-RULES",
+                          [](const Json& o) {
+                            return Count(At(o, {"spec", "egress"}));
+                          },
+                          true});
+}
+
+/// The pods that a ClusterNetworkPolicy is for: "namespaces: team=a", "pods: app=web; namespaces: <none>".
+std::string Subject(const Json& policy) {
+  const Json& subject = At(policy, {"spec", "subject"});
+  if (!At(subject, {"pods"}).is_object()) return "namespaces: " + Selector(At(subject, {"namespaces"}));
+  return fmt::format("pods: {}; namespaces: {}", Selector(At(subject, {"pods", "podSelector"})),
+                     Selector(At(subject, {"pods", "namespaceSelector"})));
+}
+
 std::string WithoutPrefixLength(const std::string& address) { return address.substr(0, address.find('/')); }
 
 std::string PodAddresses(const PodRow& pod) {
@@ -172,22 +193,22 @@ View<PodRow> PodView(bool with_namespace) {
   return view;
 }
 
+View<Json> ClusterPolicyView() {
+  View<Json> view = ObjectView(false);
+  view.columns.push_back({"TIER", [](const Json& o) { return Text(o, {"spec", "tier"}); }});
+  view.columns.push_back({"PRIORITY", [](const Json& o) { return Scalar(At(o, {"spec", "priority"})); }});
+  view.columns.push_back({"SUBJECT", Subject});
+  AddRuleCounts(view);
+  return view;
+}
+
 View<Json> PolicyView(bool with_namespace) {
   View<Json> view = ObjectView(with_namespace);
   view.columns.push_back({"POD-SELECTOR", [](const Json& o) {
                             return Selector(At(o, {"spec", "podSelector"}));
                           }});
   view.columns.push_back({"TYPES", PolicyTypes});
-  view.columns.push_back({"INGRESS-RULES",
-                          [](const Json& o) {
-                            return Count(At(o, {"spec", "ingress"}));
-                          },
-                          true});
-  view.columns.push_back({"EGRESS-RULES",
-                          [](const Json& o) {
-                            return Count(At(o, {"spec", "egress"}));
-                          },
-                          true});
+  AddRuleCounts(view);
   return view;
 }
 

@@ -19,6 +19,7 @@ struct PodRow {
 // The columns of Kubernetes objects. `with_namespace`: a first column that says it (get -A).
 View<PodRow> PodView(bool with_namespace);
 View<nlohmann::ordered_json> PolicyView(bool with_namespace);
+View<nlohmann::ordered_json> ClusterPolicyView();
 View<nlohmann::ordered_json> ConfigMapView(bool with_namespace);
 View<nlohmann::ordered_json> NamespaceView();
 View<nlohmann::ordered_json> NodeView();

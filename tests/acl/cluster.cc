@@ -66,6 +66,16 @@ Cluster& Cluster::AddPolicy(std::string_view spec_json, const std::string& ns) {
   return *this;
 }
 
+Cluster& Cluster::AddClusterPolicy(std::string_view spec_json, const std::string& name) {
+  nlohmann::json document;
+  document["metadata"]["name"] = name.empty() ? fmt::format("c{}", model.cluster_policies.size()) : name;
+  document["spec"] = nlohmann::json::parse(spec_json);
+  const auto policy = ParseClusterNetworkPolicy(document);
+  if (!policy.ok()) throw std::invalid_argument(Message(policy.status()));
+  model.cluster_policies[policy->name] = *policy;
+  return *this;
+}
+
 PolicyExplanation Cluster::Explain(Direction direction, std::string_view of, std::string_view peer,
                                    std::string_view packet) const {
   const PolicyQuery q = QueryOf(model, direction, of, peer, packet);

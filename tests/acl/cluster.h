@@ -18,6 +18,8 @@ class Cluster {
   Pod& AddPod(std::string_view name, std::string_view labels, std::string_view address = "");
   /// A policy from its spec in JSON; names count up: default/p0, p1, ...
   Cluster& AddPolicy(std::string_view spec_json, const std::string& ns = "default");
+  /// A ClusterNetworkPolicy; without a name c0, c1, ...
+  Cluster& AddClusterPolicy(std::string_view spec_json, const std::string& name = "");
 
   /// Whether the connection may begin, as far as the pod `of` is concerned. `peer` is an address or a pod;
   /// `packet` is "tcp/80", "udp/53", "sctp/1" or "icmp".

@@ -116,7 +116,8 @@ TEST_F(ExplainTest, SaysWhoThePeerIs) {
   EXPECT_EQ(peer("192.0.2.1"), "no known pod");
   EXPECT_EQ(peer("10.0.0.4"), "no live pod (default/finished has finished)");
   EXPECT_THAT(peer("10.0.0.5"), HasSubstr("a node's address (pod default/host"));
-  EXPECT_EQ(peer("10.0.0.2"), "pods default/db, default/twin all claim it: a selector must match each");
+  EXPECT_EQ(peer("10.0.0.2"),
+            "pods default/db, default/twin all claim it: a selector must match each (to deny: one)");
 }
 
 TEST_F(ExplainTest, NamedPortOfAnUnknownDestination) {
@@ -152,6 +153,15 @@ TEST(RandomPolicies, ExplanationAgreesWithTheVerdict) {
           allows = allows || r.Allows();
           if (e->allowed_by == p.policy && r.rule == e->verdict.rule.rule) named = r.Allows();
         }
+      }
+      if (e->decided_by) {
+        named = e->decided_by->rule.Allows();
+        allows = e->decided_by->action != RuleAction::kDeny;
+      }
+      EXPECT_EQ(e->passed_by.has_value(), e->verdict.passed_by != kNoRule);
+      if (e->passed_by) {
+        EXPECT_TRUE(e->passed_by->rule.Allows());
+        EXPECT_EQ(e->passed_by->action, RuleAction::kPass);
       }
       EXPECT_EQ(allows, e->verdict.allowed) << e->Text();
       EXPECT_EQ(e->Hint().empty(), e->verdict.allowed) << e->Text();

@@ -1,9 +1,11 @@
 // What an endpoint's fingerprint hears of, change by change, and what it does not.
 
 #include <algorithm>
+#include <set>
 #include <utility>
 #include <vector>
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include "cluster.h"
@@ -129,6 +131,95 @@ TEST_F(FingerprintTest, IsolationItself) {
   EXPECT_NE(open, ingress);
   EXPECT_NE(open, egress);
   EXPECT_NE(ingress, egress);
+}
+
+class ClusterFingerprintTest : public FingerprintTest {
+ protected:
+  /// Of web, with one policy for all pods: its rules of egress.
+  uint64_t FingerprintWithRules(std::string_view rules, const char* tier = "Admin") {
+    c.model.cluster_policies.clear();
+    c.AddClusterPolicy(fmt::format(
+        R"({{"tier":"{}","priority":1,"subject":{{"namespaces":{{}}}},"egress":[{}]}})", tier, rules));
+    return Fingerprint();
+  }
+  /// {"action": ..., "to": [pods with this app]}
+  static std::string To(const char* action, const char* app) {
+    return fmt::format(
+        R"({{"action":"{}","to":[{{"pods":{{"podSelector":{{"matchLabels":{{"app":"{}"}}}}}}}}]}})", action,
+        app);
+  }
+};
+
+TEST_F(ClusterFingerprintTest, ActionsTiersAndTheOrderOfUnlikeRules) {
+  const std::set<uint64_t> all{
+      FingerprintWithRules(To("Accept", "db")),
+      FingerprintWithRules(To("Deny", "db")),
+      FingerprintWithRules(To("Pass", "db")),
+      FingerprintWithRules(To("Deny", "cache")),
+      FingerprintWithRules(To("Deny", "db"), "Baseline"),
+      FingerprintWithRules(To("Deny", "db") + "," + To("Accept", "cache")),
+      FingerprintWithRules(To("Accept", "cache") + "," + To("Deny", "db")),
+  };
+  EXPECT_EQ(all.size(), 7u);
+}
+
+TEST_F(ClusterFingerprintTest, TheOrderOfLikeRulesDoesNotMatter) {
+  EXPECT_EQ(FingerprintWithRules(To("Deny", "db") + "," + To("Deny", "cache")),
+            FingerprintWithRules(To("Deny", "cache") + "," + To("Deny", "db")));
+}
+
+TEST_F(ClusterFingerprintTest, WhoBelongsToAPeerAndWhoDoesNot) {
+  const uint64_t before = FingerprintWithRules(To("Deny", "db"));
+  c.AddPod("cache2", "app=cache", "10.0.0.4");
+  EXPECT_EQ(Fingerprint(), before);
+  c.AddPod("db2", "app=db", "10.0.0.5");
+  EXPECT_NE(Fingerprint(), before);
+}
+
+TEST_F(ClusterFingerprintTest, PrioritiesMatterWhereTheyChangeTheOrder) {
+  const auto with = [&](int deny, int accept) {
+    c.model.cluster_policies.clear();
+    const char* spec =
+        R"({{"tier":"Admin","priority":{},"subject":{{"namespaces":{{}}}},"egress":[{{"action":"{}","to":[{{"namespaces":{{}}}}]}}]}})";
+    c.AddClusterPolicy(fmt::format(fmt::runtime(spec), deny, "Deny"), "deny");
+    c.AddClusterPolicy(fmt::format(fmt::runtime(spec), accept, "Accept"), "accept");
+    return Fingerprint();
+  };
+  EXPECT_EQ(with(1, 2), with(5, 900));
+  EXPECT_NE(with(1, 2), with(2, 1));
+}
+
+TEST_F(ClusterFingerprintTest, PoliciesForOthersAreNotHeard) {
+  const uint64_t before = FingerprintWithRules(To("Deny", "db"));
+  c.AddClusterPolicy(
+      R"({"tier":"Admin","priority":0,"subject":{"pods":{"podSelector":{"matchLabels":{"app":"db"}}}},
+      "egress":[{"action":"Deny","to":[{"namespaces":{}},{"networks":["10.0.0.0/8"]}],"protocols":[{"udp":{"destinationPort":{"number":1}}}]}]})");
+  EXPECT_EQ(Fingerprint(), before);
+}
+
+TEST_F(ClusterFingerprintTest, BaselineIsNotHeardWhereANetworkPolicyIsolates) {
+  c.AddPolicy(R"({"policyTypes": ["Egress"]})");
+  EXPECT_EQ(FingerprintWithRules(To("Deny", "db"), "Baseline"),
+            FingerprintWithRules(To("Accept", "db"), "Baseline"));
+}
+
+TEST_F(ClusterFingerprintTest, PortsThatAPeerServesUnderAName) {
+  const char* named =
+      R"({"action":"Deny","to":[{"namespaces":{}}],"protocols":[{"destinationNamedPort":"http"}]})";
+  const char* all = R"({"action":"Accept","to":[{"namespaces":{}}]})";
+  FingerprintWithRules(named);
+  EXPECT_NE(Fingerprint(), FingerprintWithDbAt(81));
+  FingerprintWithRules(fmt::format("{},{}", named, all));
+  EXPECT_NE(Fingerprint(), FingerprintWithDbAt(81));
+  FingerprintWithRules(fmt::format("{},{}", all, named));  // never reached
+  EXPECT_EQ(Fingerprint(), FingerprintWithDbAt(81));
+}
+
+TEST_F(ClusterFingerprintTest, NodesAddresses) {
+  c.model.nodes["n"] = {{}, {*ParseIp("192.168.0.1")}};
+  const uint64_t before = FingerprintWithRules(R"({"action":"Deny","to":[{"nodes":{}}]})");
+  c.model.nodes["n"].addresses.push_back(*ParseIp("192.168.0.2"));
+  EXPECT_NE(Fingerprint(), before);
 }
 
 }  // namespace

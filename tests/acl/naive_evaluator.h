@@ -4,10 +4,10 @@
 
 namespace podwire {
 
-/// NetworkPolicy v1 read from the API text and nothing else: scans every policy, rule, peer and pod. Shares
-/// only the model's types with acl/.
+/// NetworkPolicy v1 and ClusterNetworkPolicy v1alpha2 read from the API's text and nothing else: scans every
+/// policy, rule, peer and pod. Shares only the model's types with acl/.
 struct NaiveVerdict {
-  bool isolated = false;
+  bool isolated = false;  ///< NetworkPolicies decided
   bool allowed = true;
 };
 

@@ -131,6 +131,43 @@ NetworkPolicy RandomModel::MakePolicy(const ObjectKey& key) {
   return policy;
 }
 
+PolicyPeer RandomModel::ClusterPeer(bool egress) {
+  PolicyPeer peer;
+  if (egress && Chance(40)) {
+    for (uint32_t i = 1 + Below(3); i > 0; --i) peer.networks.push_back({Prefix(AnyAddress(), 0), {}});
+    return peer;
+  }
+  if (egress && Chance(20)) {
+    peer.node_selector = Selector();
+    return peer;
+  }
+  peer.namespace_selector = Selector();
+  if (Chance(60)) peer.pod_selector = Selector();
+  return peer;
+}
+
+PolicyRule RandomModel::ClusterRule(bool egress) {
+  PolicyRule rule{.action = static_cast<RuleAction>(Below(3))};
+  for (uint32_t i = 1 + Below(3); i > 0; --i) rule.peers.push_back(ClusterPeer(egress));
+  for (uint32_t i = Below(4); i > 0; --i) {
+    rule.ports.push_back(MakePort());
+    rule.ports.back().any_protocol = rule.ports.back().is_named();
+  }
+  return rule;
+}
+
+ClusterNetworkPolicy RandomModel::MakeClusterPolicy(const std::string& name) {
+  ClusterNetworkPolicy policy{.name = name,
+                              .tier = Chance(60) ? Tier::kAdmin : Tier::kBaseline,
+                              .priority = static_cast<uint16_t>(Below(4)),
+                              .subject = ClusterPeer(false)};
+  for (uint32_t i = Below(4); i > 0; --i) policy.ingress.push_back(ClusterRule(false));
+  for (uint32_t i = Below(4); i > 0; --i) policy.egress.push_back(ClusterRule(true));
+  return policy;
+}
+
+ClusterNode RandomModel::MakeNode() { return {SomeLabels(), {AnyAddress(), AnyAddress()}}; }
+
 Model RandomModel::Make() {
   Model model;
   for (uint32_t i = Below(5); i > 0; --i) {
@@ -145,13 +182,18 @@ Model RandomModel::Make() {
     const ObjectKey key{NamespaceName(), fmt::format("n{}", Below(6))};
     model.policies[key] = MakePolicy(key);
   }
+  for (uint32_t i = Chance(30) ? 0 : 1 + Below(6); i > 0; --i) {
+    const std::string name = fmt::format("c{}", Below(6));
+    model.cluster_policies[name] = MakeClusterPolicy(name);
+  }
+  for (uint32_t i = Below(3); i > 0; --i) model.nodes[fmt::format("m{}", Below(3))] = MakeNode();
   return model;
 }
 
 std::string RandomModel::Change(Model& model) {
   const ObjectKey pod{NamespaceName(), PodName()};
   const ObjectKey policy{NamespaceName(), fmt::format("n{}", Below(6))};
-  switch (Below(7)) {
+  switch (Below(10)) {
     case 0:
       model.pods[pod] = MakePod(pod);
       return "new pod " + ToString(pod);
@@ -170,9 +212,19 @@ std::string RandomModel::Change(Model& model) {
     case 5:
       model.policies[policy] = MakePolicy(policy);
       return "new policy " + ToString(policy);
-    default:
+    case 6:
       model.policies.erase(policy);
       return "no policy " + ToString(policy);
+    case 7:
+      model.cluster_policies[policy.name] = MakeClusterPolicy(policy.name);
+      return "new cluster policy " + policy.name;
+    case 8:
+      if (model.cluster_policies.empty()) return "nothing";
+      model.cluster_policies.erase(model.cluster_policies.begin());
+      return "no cluster policy";
+    default:
+      model.nodes["m0"] = MakeNode();
+      return "node m0";
   }
 }
 

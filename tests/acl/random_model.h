@@ -38,6 +38,10 @@ class RandomModel {
   PolicyPort MakePort();
   PolicyRule Rule();
   NetworkPolicy MakePolicy(const ObjectKey& key);
+  PolicyPeer ClusterPeer(bool egress);
+  PolicyRule ClusterRule(bool egress);
+  ClusterNetworkPolicy MakeClusterPolicy(const std::string& name);
+  ClusterNode MakeNode();
 
   std::mt19937_64 rng_;
 };

@@ -90,6 +90,24 @@ TEST(DesiredStateTest, ANamespaceTakesItsObjectsAlong) {
   EXPECT_TRUE(s.WhatGoesWith({"Namespace", "", "dev"}).empty());
 }
 
+TEST(DesiredStateTest, ClusterPoliciesAndNodesLabelsAreOfTheModel) {
+  DesiredState s("node-a", std::nullopt);
+  s.Put(One(
+      R"({"apiVersion":"policy.networking.k8s.io/v1alpha2","kind":"ClusterNetworkPolicy","metadata":{"name":"p"},
+             "spec":{"tier":"Admin","priority":1,"subject":{"namespaces":{}}}})"));
+  s.Put(One(R"({"apiVersion":"v1","kind":"Node","metadata":{"name":"n","labels":{"zone":"a"}},
+             "status":{"addresses":[{"type":"InternalIP","address":"192.0.2.1"}]}})"));
+  EXPECT_TRUE(s.model().cluster_policies.contains("p"));
+  EXPECT_EQ(s.model().nodes.at("n").labels.at("zone"), "a");
+  EXPECT_EQ(s.model().nodes.at("n").addresses.size(), 1u);
+  const uint64_t revision = s.policy_revision();
+  s.Remove({"ClusterNetworkPolicy", "", "p"});
+  s.Remove({"Node", "", "n"});
+  EXPECT_TRUE(s.model().cluster_policies.empty());
+  EXPECT_TRUE(s.model().nodes.empty());
+  EXPECT_GT(s.policy_revision(), revision);
+}
+
 TEST(DesiredStateTest, TheConfigMapOverridesTheFile) {
   const auto file = ParseNetConfText(R"({"Network":"10.1.0.0/16","Backend":{"Type":"vxlan"}})");
   ASSERT_TRUE(file.ok());

@@ -92,7 +92,39 @@ TEST(ObjectsTest, OtherKindsAndVersionsAreRefused) {
   EXPECT_NE(Problem(R"({"apiVersion":"v1","kind":"Pod","metadata":[]})"), "none");
 }
 
+TEST(ObjectsTest, ClusterNetworkPoliciesHaveNoNamespace) {
+  const auto p =
+      Parse({R"({"apiVersion":"policy.networking.k8s.io/v1alpha2","kind":"ClusterNetworkPolicyList","items":[
+      {"metadata":{"name":"p"},"spec":{"tier":"Admin","priority":1,"subject":{"namespaces":{}}}}]})"},
+            "dev");
+  ASSERT_TRUE(p.problems.empty()) << ToString(p.problems[0]);
+  EXPECT_EQ(p.objects.at(0).id, (ObjectId{"ClusterNetworkPolicy", "", "p"}));
+  EXPECT_TRUE(std::holds_alternative<ClusterNetworkPolicy>(p.objects[0].value));
+  EXPECT_EQ(
+      Problem(
+          R"({"apiVersion":"policy.networking.k8s.io/v1alpha2","kind":"ClusterNetworkPolicy","metadata":{"name":"p"},
+      "spec":{"tier":"Admin","priority":1,"subject":{"namespaces":{}},"egress":[{"action":"Drop"}]}})"),
+      "document 1: ClusterNetworkPolicy p: spec.egress[0].action: \"Drop\" is not an action, expected "
+      "Accept, Deny "
+      "or Pass");
+}
+
+TEST(ObjectsTest, GivenUpPolicyKindsAreRefusedWithWhatToWriteInstead) {
+  EXPECT_NE(
+      Problem(
+          R"({"apiVersion":"policy.networking.k8s.io/v1alpha1","kind":"AdminNetworkPolicy","metadata":{"name":"a"}})")
+          .find("podwire takes no AdminNetworkPolicy: write a ClusterNetworkPolicy "
+                "(policy.networking.k8s.io/v1alpha2) with spec.tier Admin"),
+      std::string::npos);
+  EXPECT_NE(
+      Problem(R"({"kind":"BaselineAdminNetworkPolicyList","items":[]})").find("with spec.tier Baseline"),
+      std::string::npos);
+}
+
 TEST(ObjectsTest, KubectlsNamesOfKinds) {
+  EXPECT_EQ(CanonicalKind("cnp"), "ClusterNetworkPolicy");
+  EXPECT_EQ(CanonicalKind("ClusterNetworkPolicies"), "ClusterNetworkPolicy");
+  EXPECT_FALSE(IsNamespaced("ClusterNetworkPolicy"));
   EXPECT_EQ(CanonicalKind("po"), "Pod");
   EXPECT_EQ(CanonicalKind("NetPol"), "NetworkPolicy");
   EXPECT_EQ(CanonicalKind("networkpolicies"), "NetworkPolicy");

@@ -18,6 +18,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     if (manifest.kind().empty()) std::abort();
     if (!nlohmann::json::accept(manifest.json.dump())) std::abort();
     (void)podwire::ParseNetworkPolicy(manifest.json, "default");
+    (void)podwire::ParseClusterNetworkPolicy(manifest.json);
     (void)podwire::ParsePod(manifest.json, "default");
     (void)podwire::ParseNamespace(manifest.json);
   }

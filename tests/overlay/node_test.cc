@@ -165,5 +165,19 @@ TEST(Node, WhatWeAnnounceInDualStack) {
             "FLANNEL_MTU=1430\nFLANNEL_IPMASQ=false\n");
 }
 
+TEST(ParseNode, LabelsAndAddresses) {
+  const auto node =
+      ParseNode(Json::parse(R"({"metadata":{"name":"n","labels":{"zone":"a"}},"status":{"addresses":[
+      {"type":"Hostname","address":"n"},{"type":"ExternalIP","address":"203.0.113.1"},
+      {"type":"InternalIP","address":"192.0.2.1"},{"type":"InternalIP","address":"fd00::1"}]}})"));
+  ASSERT_TRUE(node.ok()) << node.status();
+  EXPECT_EQ(node->labels.at("zone"), "a");
+  ASSERT_EQ(node->addresses.size(), 3u);
+  EXPECT_EQ(ToString(node->addresses[0]), "203.0.113.1");
+  EXPECT_EQ(ToString(node->public_ip), "192.0.2.1");
+  const auto bad = ParseNode(Json::parse(R"({"metadata":{"name":"n","labels":{"zone":1}}})"));
+  EXPECT_EQ(Message(bad.status()), "metadata.labels[\"zone\"]: expected a string");
+}
+
 }  // namespace
 }  // namespace podwire

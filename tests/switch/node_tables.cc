@@ -79,7 +79,14 @@ Tables WithPolicies(Tables t, const std::vector<std::string>& policies) {
     model.pods[{"default", name}] = PodOf(name, address, address6);
   }
   for (const std::string& text : policies) {
-    auto policy = ParseNetworkPolicy(nlohmann::json::parse(text), "default");
+    const auto document = nlohmann::json::parse(text);
+    if (document.value("kind", "") == "ClusterNetworkPolicy") {
+      auto policy = ParseClusterNetworkPolicy(document);
+      EXPECT_TRUE(policy.ok()) << policy.status();
+      model.cluster_policies[policy->name] = *policy;
+      continue;
+    }
+    auto policy = ParseNetworkPolicy(document, "default");
     EXPECT_TRUE(policy.ok()) << policy.status();
     model.policies[policy->key] = *policy;
   }

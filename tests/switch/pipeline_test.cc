@@ -1,5 +1,7 @@
 #include "switch/pipeline.h"
 
+#include <fmt/format.h>
+
 #include "switch/decide.h"
 #include "tests/switch/pipeline_fixture.h"
 
@@ -83,6 +85,56 @@ TEST_F(PipelineTest, AConnectionThatALaterPolicyForbidsIsCutAndComesBack) {
   Publish(WithPolicies({}));
   Receive(kPodPort, {Ask(80, kAck)});
   EXPECT_EQ(Sent(kPodPortB).size(), 1u);
+}
+
+TEST_F(PipelineTest, ClusterPoliciesGoBeforeNetworkPoliciesAndCutLiveConnections) {
+  const auto admin = [](const char* action) {
+    return fmt::format(
+        R"({{"kind":"ClusterNetworkPolicy","metadata":{{"name":"c"}},"spec":{{"tier":"Admin","priority":5,
+            "subject":{{"namespaces":{{}}}},"ingress":[{{"name":"all","action":"{}","from":[{{"namespaces":{{}}}}]}}]}}}})",
+        action);
+  };
+  Publish(WithPolicies({kDenyIngress, admin("Accept")}));
+  Receive(kPodPort, {Ask(80)});
+  Receive(kPodPortB, {Answer(80)});
+  EXPECT_EQ(Sent(kPodPortB).size(), 1u);
+  Publish(WithPolicies({kAllowPort80, admin("Deny")}));
+  Receive(kPodPort, {Ask(80, kAck)});
+  EXPECT_TRUE(Sent(kPodPortB).empty());
+  EXPECT_EQ(Drops(DropReason::kPolicyDeniedIngress), 1u);
+  EXPECT_EQ(Count(Counter::kConnectionsCut), 1u);
+  Publish(WithPolicies({kAllowPort80, admin("Pass")}));
+  Receive(kPodPort, {Ask(80, kAck)});
+  EXPECT_EQ(Sent(kPodPortB).size(), 1u);
+}
+
+TEST_F(PipelineTest, ExplanationsNameClusterPolicies) {
+  const auto text = [&](const std::vector<std::string>& policies) {
+    Trace trace;
+    Decide(WithPolicies(policies),
+           {.src = Ip(kA), .dst = Ip(kB), .proto = 6, .dst_port = 80, .in_port = kPodPort}, &trace);
+    return trace.at(3).outcome + ": " + trace.at(3).text;
+  };
+  const auto admin = [](const char* action) {
+    return fmt::format(
+        R"({{"kind":"ClusterNetworkPolicy","metadata":{{"name":"c"}},"spec":{{"tier":"Admin","priority":5,
+            "subject":{{"namespaces":{{}}}},"ingress":[{{"name":"web","action":"{}","from":[{{"namespaces":{{}}}}],
+            "protocols":[{{"tcp":{{"destinationPort":{{"number":80}}}}}}]}}]}}}})",
+        action);
+  };
+  EXPECT_EQ(text({kDenyIngress, admin("Accept")}),
+            "allow: ClusterNetworkPolicy c (Admin, priority 5) rule 'web' allows it");
+  EXPECT_EQ(text({kAllowPort80, admin("Deny")}),
+            "deny: ClusterNetworkPolicy c (Admin, priority 5) rule 'web' denies it");
+  EXPECT_EQ(
+      text({kAllowPort80, admin("Pass")}),
+      "allow: NetworkPolicy default/web ingress[0] allows it; passed on by ClusterNetworkPolicy c (Admin, "
+      "priority 5) rule 'web'");
+  EXPECT_EQ(
+      text({kDenyIngress, admin("Pass")}),
+      "deny: no NetworkPolicy that isolates pod default/b (10.244.1.3) for ingress allows it; passed on by "
+      "ClusterNetworkPolicy c (Admin, priority 5) rule 'web'");
+  EXPECT_EQ(text({}), "allow: no NetworkPolicy isolates pod default/b (10.244.1.3) for ingress");
 }
 
 TEST_F(PipelineTest, AnUnrelatedPublicationLosesNothing) {

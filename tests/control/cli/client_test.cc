@@ -112,6 +112,26 @@ TEST_F(Client, GetObjects) {
             "NAME   POD-SELECTOR          TYPES\n"
             "deny   <none>                Ingress\n"
             "some   app=a,t in (x,y),!u   Ingress,Egress\n");
+  AddObject("ClusterNetworkPolicy", "", "no-dns",
+            {{"spec",
+              {{"tier", "Admin"},
+               {"priority", 5},
+               {"subject", {{"namespaces", {{"matchLabels", {{"team", "a"}}}}}}},
+               {"egress", {json::object()}}}}});
+  AddObject("ClusterNetworkPolicy", "", "web",
+            {{"spec",
+              {{"tier", "Baseline"},
+               {"priority", 0},
+               {"subject",
+                {{"pods",
+                  {{"namespaceSelector", json::object()},
+                   {"podSelector", {{"matchLabels", {{"app", "web"}}}}}}}}}}}});
+  EXPECT_EQ(Run("-o wide get cnp").output,
+            "NAME     TIER       PRIORITY   SUBJECT                             INGRESS-RULES   EGRESS-RULES\n"
+            "no-dns   Admin      5          namespaces: team=a                  0               1\n"
+            "web      Baseline   0          pods: app=web; namespaces: <none>   0               0\n");
+  EXPECT_EQ(Run("get clusternetworkpolicies no-dns -o name").output,
+            "clusternetworkpolicy.policy.networking.k8s.io/no-dns\n");
   EXPECT_EQ(Run("get no").output,
             "NAME   POD-CIDR        PUBLIC-IP   BACKEND\n"
             "n1     10.244.1.0/24   192.0.2.1   vxlan\n");
