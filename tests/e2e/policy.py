@@ -152,6 +152,36 @@ def ends(checks, a, excluded, myapp, other):
                  "drops are told by pod and reason", sorted(p for p in pods if "policy" in p[1]))
 
 
+def cluster_policy(action, tier="Admin"):
+    return {"apiVersion": "policy.networking.k8s.io/v1alpha2", "kind": "ClusterNetworkPolicy", "metadata": {"name": "to-myapp"},
+            "spec": {"tier": tier, "priority": 5, "subject": {"pods": {"podSelector": {"matchLabels": {"app": "myapp"}}}},
+                     "ingress": [{"name": "web", "action": action, "from": [{"namespaces": {}}], "protocols": [{"tcp": {"destinationPort": {"number": 80}}}]}]}}
+
+
+def cluster(checks, a, myapp, other):
+    """ClusterNetworkPolicies before and behind NetworkPolicies, on live connections."""
+    a.apply(document("deny-all-ingress.yaml"))
+    checks.check(not other.connects(myapp, 80), "isolated by a NetworkPolicy")
+    a.apply(cluster_policy("Accept"))
+    checks.check(other.connects(myapp, 80) and not other.connects(myapp, 8080), "an Admin policy accepts port 80, and that alone")
+    a.delete(document("deny-all-ingress.yaml"))
+    stream = Stream(other, myapp, port=80)
+    a.apply(cluster_policy("Deny"))
+    checks.check(not stream.moves(1.0), "changed to Deny, it cuts the live connection")
+    stream.end()
+    text = a.cli("explain", "--from", "other", "--to", "pod1:80", check=False).stdout
+    checks.check("denied by ClusterNetworkPolicy to-myapp (Admin, priority 5) rule 'web'" in text, "explain names policy, tier, priority and rule", text)
+    rules = {c.get("ingress_rule", "") for c in a.json("connections", "--verdict", "denied")["items"]}
+    checks.check("ClusterNetworkPolicy to-myapp (Admin, priority 5) rule 'web': Deny" in rules, "so does the list of connections", rules)
+    a.apply(cluster_policy("Deny", "Baseline"))
+    checks.check(not other.connects(myapp, 80), "Baseline denies as long as no NetworkPolicy isolates")
+    a.apply(document("allow-all-ingress.yaml"))
+    checks.check(other.connects(myapp, 80), "and yields to one that does")
+    a.delete(document("allow-all-ingress.yaml"))
+    a.cli("delete", "cnp", "to-myapp")
+    checks.check(other.connects(myapp, 80), "deleted, it is gone")
+
+
 def test(lab, checks):
     a = Node(lab, "node-a", host=1, pod_cidr="10.244.1.0/24").start()
     b = Node(lab, "node-b", host=2, pod_cidr="10.244.2.0/24").start()
@@ -165,6 +195,7 @@ def test(lab, checks):
     live(checks, a, excluded, myapp, other)
     labels(checks, a, myapp, other, dev)
     ends(checks, a, excluded, myapp, other)
+    cluster(checks, a, myapp, other)
 
 
 main(test)
