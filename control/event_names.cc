@@ -10,6 +10,11 @@ constexpr std::chrono::seconds kPodsPeriod(1);
 
 std::string NameOf(const Endpoint& e) { return e.ns + "/" + e.name; }
 
+/// A NetworkPolicy goes by its namespace and name alone.
+std::string PolicyName(const PolicyInfo& policy) {
+  return policy.tier == Tier::kNetworkPolicy ? ToString(policy.key) : ToString(policy);
+}
+
 std::optional<Direction> DirectionOf(const EventRecord& r, const Tables& t) {
   if (r.event.reason == DropReason::kPolicyDeniedEgress) return Direction::kEgress;
   if (r.event.reason == DropReason::kPolicyDeniedIngress) return Direction::kIngress;
@@ -79,7 +84,7 @@ PolicyAnswer EventNames::Ask(const ControlState& state, const Tables& t, Directi
                                           question.proto, question.port);
   answer.allowed = v.allowed;
   if (v.allowed && v.rule.policy < t.policy->policies().size()) {
-    answer.policy = ToString(t.policy->policies()[v.rule.policy]);
+    answer.policy = PolicyName(t.policy->policies()[v.rule.policy]);
     answer.rule = static_cast<int>(v.rule.rule);
   }
   if (!v.allowed && questions_ == 0) {
@@ -95,7 +100,11 @@ PolicyAnswer EventNames::Ask(const ControlState& state, const Tables& t, Directi
                                           .ip_proto = question.proto,
                                           .port = question.port});
     if (!explained.ok()) return answer;
-    for (const PolicyTrace& p : explained->isolating) answer.isolating.push_back(ToString(p.policy));
+    if (explained->decided_by) {
+      answer.isolating = {PolicyName(explained->decided_by->policy)};
+    } else {
+      for (const PolicyTrace& p : explained->isolating) answer.isolating.push_back(ToString(p.policy));
+    }
     answer.hint = explained->Hint();
   }
   answers_.emplace(question, answer);

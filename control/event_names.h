@@ -18,10 +18,11 @@ namespace podwire {
 /// What the policies of one end say of a connection, for people.
 struct PolicyAnswer {
   bool allowed = true;
-  std::string policy;                  ///< ns/name that allows; empty: none, or the pod is not isolated
-  int rule = -1;                       ///< its rule
-  std::vector<std::string> isolating;  ///< ns/name of those that deny
-  std::string hint;                    ///< PolicyExplanation::Hint
+  std::string policy;  ///< ns/name that allows; empty: none, or the pod is not isolated
+  int rule = -1;       ///< its rule
+  std::vector<std::string>
+      isolating;     ///< of those that deny: ns/name, or "ClusterNetworkPolicy name (Admin, priority 5)"
+  std::string hint;  ///< PolicyExplanation::Hint
 };
 
 /// An event with names in place of numbers.
