@@ -51,7 +51,7 @@ class Other:
             **os.environ, "BENCH_LOCK_HELD": "1", "OVS_CFG": self.config, "PCAP_DIR": captures.directory,
             "BENCH_TMP": os.path.join(private, "run"), "HTPROBE": os.environ["HTPROBE"], "WARM_MAX": "30",
             "HUGE_2M": str(mb // 2), "OVS_MEM": str(mb - 100), "DPDK_MEM": str(mb - 64),
-            "MBUFS": str(packets + SPARE_MBUFS), "PCAP_CASE": case}
+            "MBUFS": str(packets + SPARE_MBUFS), "PCAP_CASE": case, "PACKETS": str(packets)}
         if packets > OVS_MBUFS - SPARE_MBUFS:
             environment["OVS_MBUFS"] = str(packets + SPARE_MBUFS)
         command = [os.path.join(HERE, "ovs", "run.sh"), self.case or case, str(flows), str(seconds)]

@@ -17,13 +17,14 @@
 #   OVS_MBUFS     mbufs of its pools, if more than it takes of itself (pool.c)
 #   WINDOWS   measured windows in one set-up (1)
 #   WARM_MAX  seconds to wait at most until upcalls have died down (60)
+#   PACKETS   in the pcap: all have come before anything is timed (Open vSwitch)
 #   PCAP_CASE pcap to feed (defaults to the one that belongs to CASE)
 #   PMD_CORE / CTL_CORE   cores (1 / 0)
 #   VERIFY=1  no timing: send the pcap once, check what comes out (OVS cases)
 #   BENCH_LOCK  lock file (/tmp/bench.lock); BENCH_LOCK_HELD=1: caller holds it
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
-[ $# -ge 3 ] || { sed -n '2,25s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+[ $# -ge 3 ] || { sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//p}' "$0" >&2; exit 2; }
 CASE=$1 N=$2 SECS=$3
 : "${OVS_CFG:=default}" "${WINDOWS:=1}" "${WARM_MAX:=60}" "${PMD_CORE:=1}" "${CTL_CORE:=0}"
 : "${VERIFY:=0}" "${BENCH_LOCK:=/tmp/bench.lock}" "${BENCH_LOCK_HELD:=0}"

@@ -126,7 +126,7 @@ class FailuresTest(unittest.TestCase):
             args = bench.arguments.parse(list(words))
             points = [(c, bench.CASES[c].packets(f), ["podwire", "ovs", "testpmd io"]) for c, f in bench.points_of(args)]
             return bench.estimate.seconds(points, bench.specials_of(args), args)
-        self.assertLess(total("--quick"), 240)
+        self.assertLess(total("--quick"), 180)
         self.assertEqual(total("--idle"), bench.estimate.IDLE)
         self.assertAlmostEqual(total("--idle", "--quick"), total("--idle") + total("--quick"))
         self.assertLess(total("--rounds", "3"), total("--rounds", "5"))
