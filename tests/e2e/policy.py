@@ -155,7 +155,8 @@ def ends(checks, a, excluded, myapp, other):
 def cluster_policy(action, tier="Admin"):
     return {"apiVersion": "policy.networking.k8s.io/v1alpha2", "kind": "ClusterNetworkPolicy", "metadata": {"name": "to-myapp"},
             "spec": {"tier": tier, "priority": 5, "subject": {"pods": {"podSelector": {"matchLabels": {"app": "myapp"}}}},
-                     "ingress": [{"name": "web", "action": action, "from": [{"namespaces": {}}], "protocols": [{"tcp": {"destinationPort": {"number": 80}}}]}]}}
+                     "ingress": [{"name": "web", "action": action, "from": [{"namespaces": {}}],
+                                  "protocols": [{"tcp": {"destinationPort": {"number": port}}} for port in (80, 7000)]}]}}
 
 
 def cluster(checks, a, myapp, other):
@@ -163,9 +164,9 @@ def cluster(checks, a, myapp, other):
     a.apply(document("deny-all-ingress.yaml"))
     checks.check(not other.connects(myapp, 80), "isolated by a NetworkPolicy")
     a.apply(cluster_policy("Accept"))
-    checks.check(other.connects(myapp, 80) and not other.connects(myapp, 8080), "an Admin policy accepts port 80, and that alone")
+    checks.check(other.connects(myapp, 80) and not other.connects(myapp, 8080), "an Admin policy accepts its ports, and these alone")
     a.delete(document("deny-all-ingress.yaml"))
-    stream = Stream(other, myapp, port=80)
+    stream = Stream(other, myapp)
     a.apply(cluster_policy("Deny"))
     checks.check(not stream.moves(1.0), "changed to Deny, it cuts the live connection")
     stream.end()

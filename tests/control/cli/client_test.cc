@@ -126,10 +126,11 @@ TEST_F(Client, GetObjects) {
                 {{"pods",
                   {{"namespaceSelector", json::object()},
                    {"podSelector", {{"matchLabels", {{"app", "web"}}}}}}}}}}}});
-  EXPECT_EQ(Run("-o wide get cnp").output,
-            "NAME     TIER       PRIORITY   SUBJECT                             INGRESS-RULES   EGRESS-RULES\n"
-            "no-dns   Admin      5          namespaces: team=a                  0               1\n"
-            "web      Baseline   0          pods: app=web; namespaces: <none>   0               0\n");
+  EXPECT_EQ(
+      Run("-o wide get cnp").output,
+      "NAME     TIER       PRIORITY   SUBJECT                             INGRESS-RULES   EGRESS-RULES\n"
+      "no-dns   Admin      5          namespaces: team=a                  0               1\n"
+      "web      Baseline   0          pods: app=web; namespaces: <none>   0               0\n");
   EXPECT_EQ(Run("get clusternetworkpolicies no-dns -o name").output,
             "clusternetworkpolicy.policy.networking.k8s.io/no-dns\n");
   EXPECT_EQ(Run("get no").output,
