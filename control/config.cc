@@ -137,8 +137,6 @@ std::string NoHostError(const IpAddress& address) {
                      address.is_v4() ? "network or broadcast" : "routers' anycast");
 }
 
-bool HasLinkScope(const IpAddress& a) { return a.is_v6() && ParsePrefix("fe80::/10")->Contains(a); }
-
 bool IsUnicast(const IpAddress& a) {
   if (a.is_v4()) return a.bytes()[0] < 224;
   return a.bytes()[0] != 0xff && a != *ParseIp("::") && a != *ParseIp("::1");
@@ -171,7 +169,7 @@ absl::Status CheckUnderlayAddress(const InterfaceAddress& a) {
   }
   if (IsNoHost(a.prefix(), a.address)) return InvalidArgument("{}", NoHostError(a.address));
   if (!IsUnicast(a.address)) return InvalidArgument("{} is not a unicast address", ToString(a.address));
-  if (HasLinkScope(a.address)) {
+  if (IsLinkLocal(a.address)) {
     return InvalidArgument("{} is link-local: expected an address by which other nodes reach this one",
                            ToString(a.address));
   }
@@ -184,7 +182,7 @@ absl::Status CheckGateway(const InterfaceAddress& own, const IpAddress& gateway)
                            gateway.is_v6() ? "IPv6" : "IPv4");
   }
   const IpPrefix prefix = own.prefix();
-  if (!prefix.Contains(gateway) && !HasLinkScope(gateway))
+  if (!prefix.Contains(gateway) && !IsLinkLocal(gateway))
     return InvalidArgument("{} is not in {}", ToString(gateway), ToString(prefix));
   if (IsNoHost(prefix, gateway)) return InvalidArgument("{}", NoHostError(gateway));
   if (gateway == own.address) return InvalidArgument("is this node's own address");
@@ -222,7 +220,7 @@ absl::Status CheckNeighbor(const UnderlayConfig& u, const IpAddress& address) {
   if (own.address.empty()) {
     return InvalidArgument("underlay.address has no {} address", address.is_v6() ? "IPv6" : "IPv4");
   }
-  if (HasLinkScope(address)) return absl::OkStatus();
+  if (IsLinkLocal(address)) return absl::OkStatus();
   const IpPrefix prefix = own.prefix();
   if (!prefix.Contains(address) || address == own.address)
     return InvalidArgument("is no other node's address in {}", ToString(prefix));
