@@ -40,7 +40,7 @@ class PolicyLog {
   std::unique_ptr<spdlog::sinks::sink> sink_;  // from the first line on
   std::chrono::sys_seconds second_;
   std::optional<std::chrono::sys_seconds> failed_;  // since then it does not work
-  uint32_t lines_ = 0;  // of that second
+  uint32_t lines_ = 0;                              // of that second
   uint64_t left_out_ = 0, told_ = 0;
 };
 

@@ -9,6 +9,7 @@
 #include <fmt/format.h>
 #include <CLI/CLI.hpp>
 
+#include "net/address.h"
 #include "net/status.h"
 
 namespace podwire::cli {
@@ -78,6 +79,11 @@ PodRef ParsePodRef(std::string_view text, std::string_view default_namespace) {
   const auto slash = text.find('/');
   if (slash == std::string_view::npos) return {std::string(default_namespace), std::string(text)};
   return {std::string(text.substr(0, slash)), std::string(text.substr(slash + 1))};
+}
+
+std::string ValidatePrefix(const std::string& text) {
+  if (ParseIp(text).ok() || ParsePrefix(text).ok()) return "";
+  return fmt::format("\"{}\" is no address or CIDR, like 10.244.1.2 or 10.244.0.0/16", text);
 }
 
 void AddWatchOption(CLI::App& command, double& seconds) {

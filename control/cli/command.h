@@ -61,6 +61,9 @@ struct PodRef {
 };
 PodRef ParsePodRef(std::string_view text, std::string_view default_namespace);
 
+/// For CLI11's check(): what is wrong with an address or CIDR; empty: nothing.
+std::string ValidatePrefix(const std::string& text);
+
 /// Adds `--watch [SECONDS]`: 0 without it, 2 without a number.
 void AddWatchOption(CLI::App& command, double& seconds);
 

@@ -23,11 +23,6 @@ struct DropOptions {
   v1::WatchDropsRequest filter;
 };
 
-template <class Range>
-auto ToVector(const Range& range) {
-  return std::vector(range.begin(), range.end());
-}
-
 std::string JsonText(const google::protobuf::Message& message, int indent) {
   using Json = nlohmann::ordered_json;
   return ToJson(message).dump(indent, ' ', false, Json::error_handler_t::replace) + "\n";
@@ -107,11 +102,6 @@ absl::StatusOr<Exit> Watch(Session& session, DropOptions& options) {
                                                return Print(json ? JsonText(r, -1) : RecordText(r));
                                              })));
   return Exit::kOk;
-}
-
-std::string ValidatePrefix(const std::string& text) {
-  if (ParseIp(text).ok() || ParsePrefix(text).ok()) return "";
-  return fmt::format("\"{}\" is no address or CIDR, like 10.244.1.2 or 10.244.0.0/16", text);
 }
 
 void AddFilters(CLI::App& command, CLI::Option* watch, v1::WatchDropsRequest& filter) {

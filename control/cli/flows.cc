@@ -21,11 +21,6 @@ struct FlowOptions {
   double watch_seconds = 0;
 };
 
-std::string ValidatePrefix(const std::string& text) {
-  if (ParseIp(text).ok() || ParsePrefix(text).ok()) return "";
-  return fmt::format("\"{}\" is no address or CIDR, like 10.244.1.2 or 10.244.0.0/16", text);
-}
-
 void SetPod(FlowOptions& options) {
   if (options.pod.empty()) return;
   const PodRef pod = ParsePodRef(options.pod, options.default_namespace);
@@ -66,7 +61,8 @@ std::shared_ptr<FlowOptions> AddFilters(CLI::App& command) {
       ->check(CLI::Range(1u, 65535u))
       ->type_name("N");
   command.add_option_function<std::string>(
-      "--proto", [&](const std::string& v) { filter.set_protocol(v); }, "tcp, udp, sctp, icmp, icmpv6 or a number");
+      "--proto", [&](const std::string& v) { filter.set_protocol(v); },
+      "tcp, udp, sctp, icmp, icmpv6 or a number");
   command
       .add_option_function<std::string>(
           "--verdict", [&](const std::string& v) { filter.set_verdict(v); }, "allowed or denied")

@@ -26,11 +26,6 @@ std::string JsonText(const Json& json) {
   return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
 }
 
-template <class Range>
-auto ToVector(const Range& range) {
-  return std::vector(range.begin(), range.end());
-}
-
 /// "name:   value" lines, values in one column.
 std::string KeyValues(const std::vector<std::pair<std::string, std::string>>& pairs) {
   std::string text;

@@ -32,6 +32,12 @@ struct View {
 /// A list of JSON values as `kubectl get -o json` has it: one alone if `single`, else a v1 List.
 std::string JsonList(std::vector<nlohmann::ordered_json> items, bool single);
 
+/// A repeated field as Render takes it.
+template <class Range>
+auto ToVector(const Range& range) {
+  return std::vector(range.begin(), range.end());
+}
+
 /// The text of `items` in `format`. `single`: the user asked for one by name.
 template <class Item>
 std::string Render(const View<Item>& view, const std::vector<Item>& items, Format format, bool single) {

@@ -89,13 +89,17 @@ TEST_F(ExplainTest, HintNamesWhatTheNearestRuleWouldHaveNeeded) {
   c.AddPolicy(R"({"ingress": [
       {"from": [{"ipBlock": {"cidr": "192.0.2.0/24"}}]},
       {"from": [{"podSelector": {"matchLabels": {"app": "api"}}}], "ports": [{"port": 443}]}]})");
-  EXPECT_EQ(hint("db", "tcp/443"), "would pass ingress[1] of default/p1 if pod default/db had the label app=api");
-  EXPECT_EQ(hint("db", "tcp/80"),
-            "would pass ingress[1] of default/p1 if pod default/db had the label app=api and it were TCP 443");
-  EXPECT_EQ(hint("prod/x", "tcp/443"),
-            "would pass ingress[1] of default/p1 if pod prod/x were in namespace default and pod prod/x had the "
-            "label app=api");
-  EXPECT_EQ(hint("198.51.100.1", "tcp/80"), "would pass ingress[0] of default/p1 if 198.51.100.1 were in 192.0.2.0/24");
+  EXPECT_EQ(hint("db", "tcp/443"),
+            "would pass ingress[1] of default/p1 if pod default/db had the label app=api");
+  EXPECT_EQ(
+      hint("db", "tcp/80"),
+      "would pass ingress[1] of default/p1 if pod default/db had the label app=api and it were TCP 443");
+  EXPECT_EQ(
+      hint("prod/x", "tcp/443"),
+      "would pass ingress[1] of default/p1 if pod prod/x were in namespace default and pod prod/x had the "
+      "label app=api");
+  EXPECT_EQ(hint("198.51.100.1", "tcp/80"),
+            "would pass ingress[0] of default/p1 if 198.51.100.1 were in 192.0.2.0/24");
   EXPECT_EQ(hint("192.0.2.1", "tcp/80"), "") << "allowed";
 }
 
@@ -103,9 +107,10 @@ TEST_F(ExplainTest, HintsForExpressionsNamespacesAndNamedPorts) {
   c.AddPolicy(R"({"ingress": [{"from": [{"namespaceSelector": {"matchLabels": {"team": "a"}},
       "podSelector": {"matchExpressions": [{"key": "tier", "operator": "In", "values": ["x", "y"]}]}}],
       "ports": [{"port": "http"}]}]})");
-  EXPECT_EQ(c.Explain(Direction::kIngress, "web", "prod/x", "udp/53").Hint(),
-            "would pass ingress[0] of default/p0 if namespace prod had the label team=a and pod prod/x matched "
-            "tier in (x,y) and it were TCP http");
+  EXPECT_EQ(
+      c.Explain(Direction::kIngress, "web", "prod/x", "udp/53").Hint(),
+      "would pass ingress[0] of default/p0 if namespace prod had the label team=a and pod prod/x matched "
+      "tier in (x,y) and it were TCP http");
 }
 
 TEST_F(ExplainTest, SaysWhoThePeerIs) {

@@ -12,8 +12,8 @@ namespace podwire::testing {
 /// behind VXLAN over IPv6, 2001:db8:3::/64 without, 2001:db8:4::/64 behind VXLAN over IPv4.
 Tables NodeTables(Port* a, Port* b, Port* uplink);
 
-/// `t` with these policies (JSON documents of either kind, the default namespace; pods a and b are labelled app=a, app=b)
-/// instead of its own.
+/// `t` with these policies (JSON documents of either kind, the default namespace; pods a and b are labelled
+/// app=a, app=b) instead of its own.
 Tables WithPolicies(Tables t, const std::vector<std::string>& policies);
 
 }  // namespace podwire::testing
