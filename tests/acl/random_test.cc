@@ -72,7 +72,7 @@ TEST(RandomPolicies, CompiledEqualsNaive) {
 /// All verdicts of an endpoint, as one text.
 std::string Behaviour(const CompiledPolicy& compiled, const EndpointPolicy& endpoint,
                       const std::vector<IpAddress>& peers) {
-  constexpr uint16_t kPorts[] = {0, 1, 2, 53, 54, 79, 80, 81, 82, 90, 91, 65534, 65535};
+  constexpr uint16_t kProbedPorts[] = {0, 1, 2, 53, 54, 79, 80, 81, 82, 90, 91, 65534, 65535};
   std::string all;
   for (const Direction d : kDirections) {
     if (endpoint.Of(d) == kNotIsolated) {
@@ -81,7 +81,7 @@ std::string Behaviour(const CompiledPolicy& compiled, const EndpointPolicy& endp
     }
     for (const IpAddress& peer : peers) {
       for (const uint8_t proto : {6, 17, 132}) {
-        for (const uint16_t port : kPorts)
+        for (const uint16_t port : kProbedPorts)
           all += compiled.Check(d, endpoint.Of(d), peer, proto, port).allowed ? '1' : '0';
       }
       all += compiled.Check(d, endpoint.Of(d), peer, 1, 0).allowed ? '1' : '0';
