@@ -172,7 +172,7 @@ def cluster(checks, a, myapp, other):
     stream.end()
     text = a.cli("explain", "--from", "other", "--to", "pod1:80", check=False).stdout
     checks.check("denied by ClusterNetworkPolicy to-myapp (Admin, priority 5) rule 'web'" in text, "explain names policy, tier, priority and rule", text)
-    rules = {c.get("ingress_rule", "") for c in a.json("connections", "--verdict", "denied")["items"]}
+    rules = {c.get("ingressRule", "") for c in a.json("connections", "--verdict", "denied")["items"]}
     checks.check("ClusterNetworkPolicy to-myapp (Admin, priority 5) rule 'web': Deny" in rules, "so does the list of connections", rules)
     a.apply(cluster_policy("Deny", "Baseline"))
     checks.check(not other.connects(myapp, 80), "Baseline denies as long as no NetworkPolicy isolates")
