@@ -20,8 +20,9 @@ struct CompiledPolicy::Packet {
   std::span<const std::pair<PortKey, PortKey>> names;
 };
 
-/// The smallest rule that matches: the first by precedence.
-RuleRef CompiledPolicy::FirstMatch(const RuleSet& rules, const Packet& packet) const noexcept {
+/// The smallest rule that matches: the first by precedence. Inlined at each tier.
+[[gnu::always_inline]] inline RuleRef CompiledPolicy::FirstMatch(const RuleSet& rules,
+                                                                 const Packet& packet) const noexcept {
   RuleRef first;
   const auto consult = [&](PortSetId ports) {
     first = std::min(first, port_sets_.Find(ports, packet.key));

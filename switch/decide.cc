@@ -22,7 +22,7 @@ bool IsOfNoHost(const IpAddress& a) {
 
 bool IsOwnAddress(const LocalNode& local, const IpAddress& a) {
   if (IsLinkLocal(a)) return a.v6() == LinkLocalOf(local.gateway_mac);
-  return a == local.underlay_address || a == local.underlay_address6 ||
+  return a == (a.is_v4() ? local.underlay_address : local.underlay_address6) ||
          std::find(local.gateways.begin(), local.gateways.end(), a) != local.gateways.end();
 }
 

@@ -49,15 +49,16 @@ struct PacketBase {
                ///< checksum or segmentation left to do, no SYN, FIN or RST, no congestion mark to move
 };
 
-/// A packet's descriptor: one a packet in a burst, filled by Parse, shared by the later stages.
+/// A packet's descriptor: one a packet in a burst, filled by Parse, shared by the later stages. Aligned so
+/// that IPv4's are a power of two apart.
 template <class K>
-struct BasicPacket : PacketBase {
+struct alignas(32) BasicPacket : PacketBase {
   using Key = K;
   Key key;  ///< of the innermost IP; in_port set for every kind
 };
 
 using Packet = BasicPacket<FlowKey4>;
 using Packet6 = BasicPacket<FlowKey6>;
-static_assert(sizeof(Packet) <= 64 && sizeof(Packet6) <= 80);
+static_assert(sizeof(Packet) == 64 && sizeof(Packet6) == 96);
 
 }  // namespace podwire

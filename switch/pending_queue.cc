@@ -4,12 +4,13 @@
 
 namespace podwire {
 
-bool PendingQueue::Add(PendingPacket waiting) noexcept {
-  waiting.bytes = std::max(waiting.mbuf().pkt_len, kLeastBytes);
+bool PendingQueue::Add(const PendingPacket& waiting) noexcept {
+  const uint32_t bytes = std::max(waiting.mbuf().pkt_len, kLeastBytes);
   uint32_t& neighbors_bytes = waiting_bytes_[SlotOf(waiting.neighbor)];
-  if (size_ == kCapacity || neighbors_bytes + waiting.bytes > kNeighborBytes) return false;
-  queue_[size_++] = waiting;
-  neighbors_bytes += waiting.bytes;
+  if (size_ == kCapacity || neighbors_bytes + bytes > kNeighborBytes) return false;
+  queue_[size_] = waiting;
+  queue_[size_++].bytes = bytes;
+  neighbors_bytes += bytes;
   return true;
 }
 

@@ -51,7 +51,7 @@ class PendingQueue {
     return added ? DropReason::kNone : DropReason::kNeighborQueueFull;
   }
   /// One that has waited in another queue goes on waiting. False when full: the mbuf stays the caller's.
-  bool Add(PendingPacket waiting) noexcept;
+  bool Add(const PendingPacket& waiting) noexcept;
 
   /// emit(PendingPacket&, const MacAddr&) for what can go, in order of arrival; drop(PendingPacket&) for what
   /// has waited kWaitMs. Both take the mbuf. probe(NeighborId) when it is time to ask again. Cheap when

@@ -361,12 +361,11 @@ void RunFamily(WorkerContext& w, BasicPacket<Key>* packets, uint16_t n) noexcept
 }  // namespace
 
 void RunBurst(WorkerContext& w, rte_mbuf** mbufs, const PortId* in_ports, uint16_t n) noexcept {
-  Packet packets[kMaxBurst];
   w.counters.Add(Counter::kReceived, n);
   w.adjacencies.Tick(w.tables->generation, w.shared.neighbors.changes(), w.now_ms);
-  const BurstCounts counts =
-      Parse(*w.tables, std::span(mbufs, n), in_ports, w.shared.hash_seed, packets, w.packets6.data());
-  if (counts.v4 != 0) RunFamily(w, packets, counts.v4);
+  const BurstCounts counts = Parse(*w.tables, std::span(mbufs, n), in_ports, w.shared.hash_seed,
+                                   w.packets.data(), w.packets6.data());
+  if (counts.v4 != 0) RunFamily(w, w.packets.data(), counts.v4);
   if (counts.v6 != 0) RunFamily(w, w.packets6.data(), counts.v6);
 }
 

@@ -99,7 +99,8 @@ struct alignas(64) WorkerContext {
   TxBuffers tx;
   Poller poller;
   EventRing events;
-  std::array<Packet6, kMaxBurst> packets6;  ///< a burst's
+  std::array<Packet, kMaxBurst> packets;    ///< a burst's, of IPv4
+  std::array<Packet6, kMaxBurst> packets6;  ///< of IPv6
 
   template <class Key>
   FlowTable<Key>& FlowsOf() noexcept {

@@ -21,12 +21,12 @@ using testing::HasSubstr;
 constexpr DropReason kIngress = DropReason::kPolicyDeniedIngress;
 constexpr milliseconds kNoTime(0);
 
-std::string PodJson(const std::string& name, const std::string& labels, const std::string& rest = "") {
+std::string LabelledPod(const std::string& name, const std::string& labels, const std::string& rest = "") {
   return R"({"apiVersion":"v1","kind":"Pod","metadata":{"name":")" + name +
          R"(","namespace":"dev","labels":)" + labels + "}" + rest + "}";
 }
 
-constexpr const char* kPolicy = R"({"apiVersion":"networking.k8s.io/v1","kind":"NetworkPolicy",
+constexpr const char* kApiToWeb = R"({"apiVersion":"networking.k8s.io/v1","kind":"NetworkPolicy",
     "metadata":{"name":"web","namespace":"dev"},"spec":{"podSelector":{"matchLabels":{"app":"web"}},
     "ingress":[{"from":[{"podSelector":{"matchLabels":{"app":"api"}}}],"ports":[{"port":80}]}]}})";
 constexpr const char* kDenyAll = R"({"apiVersion":"networking.k8s.io/v1","kind":"NetworkPolicy",
@@ -60,9 +60,9 @@ class EventFeedTest : public testing::Test {
                                     log_);
     Attach("web", "10.244.1.2/24", 0);
     Attach("client", "10.244.1.3/24", 1);
-    Apply({PodJson("web", R"({"app":"web"})"), PodJson("client", R"({"app":"client"})"),
-           PodJson("far", R"({"app":"far"})",
-                   R"(,"spec":{"nodeName":"node-b"},"status":{"podIP":"10.244.2.7"})")});
+    Apply({LabelledPod("web", R"({"app":"web"})"), LabelledPod("client", R"({"app":"client"})"),
+           LabelledPod("far", R"({"app":"far"})",
+                       R"(,"spec":{"nodeName":"node-b"},"status":{"podIP":"10.244.2.7"})")});
   }
   ~EventFeedTest() override {
     feed_.reset();
@@ -128,7 +128,7 @@ class EventFeedTest : public testing::Test {
 };
 
 TEST_F(EventFeedTest, ADenialNamesPodsPoliciesAndHint) {
-  Apply({kPolicy});
+  Apply({kApiToWeb});
   const auto watcher = Watch();
   Drop(kIngress);
   feed_->Round();
@@ -153,11 +153,11 @@ TEST_F(EventFeedTest, ADenialNamesPodsPoliciesAndHint) {
 }
 
 TEST_F(EventFeedTest, AnAnswerIsOfThePoliciesInForce) {
-  Apply({kPolicy});
+  Apply({kApiToWeb});
   const auto watcher = Watch();
   Drop(kIngress);
   feed_->Round();
-  Apply({PodJson("client", R"({"app":"api"})")});
+  Apply({LabelledPod("client", R"({"app":"api"})")});
   Drop(kIngress);
   feed_->Round();
   const auto events = watcher->Wait(kNoTime).events;
@@ -166,7 +166,7 @@ TEST_F(EventFeedTest, AnAnswerIsOfThePoliciesInForce) {
 }
 
 TEST_F(EventFeedTest, AReplyIsAskedAboutTheOtherWayRound) {
-  Apply({kPolicy});
+  Apply({kApiToWeb});
   const auto watcher = Watch();
   EventRecord r = Event(EventKind::kDrop, kIngress);
   std::swap(r.event.tuple.src, r.event.tuple.dst);
@@ -196,7 +196,7 @@ TEST_F(EventFeedTest, OtherReasonsNameThePodThatSent) {
 }
 
 TEST_F(EventFeedTest, ManyQuestionsGetNamesAllTheSame) {
-  Apply({kPolicy});
+  Apply({kApiToWeb});
   const auto watcher = Watch();
   for (uint16_t i = 0; i < EventNames::kQuestions + 10; ++i) Drop(kIngress, static_cast<uint16_t>(1000 + i));
   feed_->Round();
@@ -279,7 +279,7 @@ TEST_F(EventFeedTest, WatchersAreLimited) {
 }
 
 TEST_F(EventFeedTest, CutsAreCountedByPolicy) {
-  Apply({kPolicy, kDenyAll});
+  Apply({kApiToWeb, kDenyAll});
   const auto watcher = Watch();
   events_.push_back(Event(EventKind::kCut, kIngress));
   events_.push_back(Event(EventKind::kCut, kIngress, 444));
@@ -314,11 +314,11 @@ TEST_F(EventFeedTest, TheThreadTakesRoundsByItself) {
 }
 
 TEST_F(EventFeedTest, VerdictsGoIntoTheLogAndNowhereElse) {
-  Apply({kPolicy});
+  Apply({kApiToWeb});
   const auto watcher = Watch();
   events_.push_back(Event(EventKind::kVerdict, kIngress));
   feed_->Round();
-  Apply({PodJson("client", R"({"app":"api"})")});
+  Apply({LabelledPod("client", R"({"app":"api"})")});
   events_.push_back(Event(EventKind::kVerdict, DropReason::kNone, 80));
   verdicts_left_out_ = 5;
   feed_->Round();
