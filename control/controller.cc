@@ -86,8 +86,10 @@ void TellUnderlay(const Tables& t) {
   const LocalNode& l = t.local;
   if (l.underlay_port == kNoPort) return;
   UdpTunnel tunnel;
-  if (l.tunnel_enabled && l.underlay_address.is_v4()) {
-    tunnel = {.address = l.underlay_address.v4(), .port_be = l.tunnel_port_be, .vxlan = l.tunnel_is_vxlan};
+  if (l.tunnel_enabled) {
+    tunnel = {.port_be = l.tunnel_port_be, .vxlan = l.tunnel_is_vxlan};
+    if (l.underlay_address.is_v4()) tunnel.address = l.underlay_address.v4();
+    if (l.underlay_address6.is_v6()) tunnel.address6 = l.underlay_address6.v6();
   }
   t.ports[l.underlay_port.value()].port->SetTunnel(tunnel);
 }

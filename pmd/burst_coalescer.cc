@@ -14,14 +14,16 @@ namespace podwire {
 namespace {
 
 constexpr uint16_t kEthernet = sizeof(rte_ether_hdr);
-constexpr uint16_t kIp = sizeof(rte_ipv4_hdr);
-constexpr uint32_t kAddressesAndPorts = 8 + 4;  // they lie side by side in a header without options
+constexpr uint16_t kIp4 = sizeof(rte_ipv4_hdr), kIp6 = sizeof(rte_ipv6_hdr);
 
 const uint8_t* IpOf(const rte_mbuf& m) { return rte_pktmbuf_mtod_offset(&m, const uint8_t*, kEthernet); }
 
-bool IsIpv4(const rte_mbuf& m) {
-  return m.data_len >= kEthernet + kIp &&
-         rte_pktmbuf_mtod(&m, const rte_ether_hdr*)->ether_type == RTE_BE16(RTE_ETHER_TYPE_IPV4);
+/// An IP header is there, and it is of the Ethernet type's version.
+bool IsIp(const rte_mbuf& m) {
+  if (m.data_len < kEthernet + kIp4) return false;
+  const rte_be16_t type = rte_pktmbuf_mtod(&m, const rte_ether_hdr*)->ether_type;
+  if (type == RTE_BE16(RTE_ETHER_TYPE_IPV4)) return IpOf(m)[0] >> 4 != 6;
+  return type == RTE_BE16(RTE_ETHER_TYPE_IPV6) && m.data_len >= kEthernet + kIp6 && IpOf(m)[0] >> 4 == 6;
 }
 
 bool Coalescible(const rte_mbuf& m, TcpSegment& segment) {
@@ -32,11 +34,35 @@ bool Coalescible(const rte_mbuf& m, TcpSegment& segment) {
 /// Verified here unless the sender's kernel or the port vouches for it.
 bool ChecksumGood(const rte_mbuf& m) {
   const Offload& offload = OffloadOf(m);
-  if (offload.needs_csum()) return offload.csum_start == kEthernet + kIp;
+  TcpSegment segment{.ip = IpOf(m)};
+  segment.l3_len = static_cast<uint8_t>(segment.ip[0] >> 4 == 6 ? kIp6 : kIp4);
+  if (offload.needs_csum()) return offload.csum_start == kEthernet + segment.l3_len;
   if ((offload.flags & Offload::kDataValid) != 0) return true;
-  const auto tcp_len = static_cast<uint16_t>(m.data_len - kEthernet - kIp);
-  const uint8_t* ip = IpOf(m);
-  return FoldChecksum(uint64_t{TcpPseudoSum(ip, tcp_len)} + rte_raw_cksum(ip + kIp, tcp_len)) == 0xffff;
+  const auto tcp_len = static_cast<uint16_t>(m.data_len - kEthernet - segment.l3_len);
+  return FoldChecksum(uint64_t{TcpPseudoSum(segment, tcp_len)} +
+                      rte_raw_cksum(segment.ip + segment.l3_len, tcp_len)) == 0xffff;
+}
+
+/// What tells a packet's connection: addresses, and the ports behind them if it has any there.
+struct Connection {
+  const uint8_t* bytes = nullptr;
+  uint32_t len = 0;
+  bool is_tcp = true;  ///< or may be
+};
+
+Connection ConnectionOf4(const uint8_t* ip, uint32_t contiguous) {
+  const auto& h = *reinterpret_cast<const rte_ipv4_hdr*>(ip);
+  const bool has_ports = h.version_ihl == 0x45 && contiguous >= kIp4 + 4u &&
+                         (h.fragment_offset & ~RTE_BE16(RTE_IPV4_HDR_DF_FLAG)) == 0;
+  return {ip + offsetof(rte_ipv4_hdr, src_addr), has_ports ? 8u + 4 : 8,
+          !has_ports || h.next_proto_id == IPPROTO_TCP};
+}
+
+Connection ConnectionOf6(const uint8_t* ip, uint32_t contiguous) {
+  const auto& h = *reinterpret_cast<const rte_ipv6_hdr*>(ip);
+  const bool has_ports = contiguous >= kIp6 + 4u && h.proto == IPPROTO_TCP;
+  const bool other = h.proto == IPPROTO_UDP || h.proto == IPPROTO_ICMPV6;
+  return {ip + offsetof(rte_ipv6_hdr, src_addr), has_ports ? 32u + 4 : 32, !other};
 }
 
 }  // namespace
@@ -61,7 +87,7 @@ void BurstCoalescer::Plan(std::span<rte_mbuf*> mbufs) noexcept {
 }
 
 void BurstCoalescer::Place(const rte_mbuf& m, uint8_t index) noexcept {
-  if (!IsIpv4(m)) return;
+  if (!IsIp(m)) return;
   TcpSegment segment;
   const bool coalescible = Coalescible(m, segment);
   for (uint8_t slot = 0; coalescible && slot < open_count_; ++slot) {
@@ -89,15 +115,13 @@ bool BurstCoalescer::Join(Group& group, const rte_mbuf& m, const TcpSegment& seg
 
 /// Nothing that comes later may pass this packet: what it belongs to is complete.
 void BurstCoalescer::CloseConnectionOf(const uint8_t* ip, uint32_t contiguous) noexcept {
-  const auto& h = *reinterpret_cast<const rte_ipv4_hdr*>(ip);
-  const bool has_ports = h.version_ihl == 0x45 && contiguous >= kIp + 4u &&
-                         (h.fragment_offset & ~RTE_BE16(RTE_IPV4_HDR_DF_FLAG)) == 0;
-  if (has_ports && h.next_proto_id != IPPROTO_TCP) return;
-  const uint32_t compared = has_ports ? kAddressesAndPorts : 8;
-  constexpr size_t kAddresses = offsetof(rte_ipv4_hdr, src_addr);
+  const bool v6 = ip[0] >> 4 == 6;
+  const Connection c = v6 ? ConnectionOf6(ip, contiguous) : ConnectionOf4(ip, contiguous);
+  if (!c.is_tcp) return;
   for (uint8_t slot = open_count_; slot-- > 0;) {
-    const uint8_t* other = groups_[open_[slot]].segments.first().ip;
-    if (std::memcmp(ip + kAddresses, other + kAddresses, compared) == 0) Close(slot);
+    const TcpSegment& first = groups_[open_[slot]].segments.first();
+    // Addresses and ports lie side by side in a header without options.
+    if (first.v6() == v6 && std::memcmp(c.bytes, first.ip + (c.bytes - ip), c.len) == 0) Close(slot);
   }
 }
 

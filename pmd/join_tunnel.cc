@@ -18,7 +18,8 @@ namespace {
 
 constexpr uint16_t kEthernet = sizeof(rte_ether_hdr);
 constexpr uint16_t kIp = sizeof(rte_ipv4_hdr);
-constexpr uint16_t kOuterLen = kEthernet + kIp + sizeof(rte_udp_hdr);
+constexpr uint16_t kOuterLen4 = kEthernet + kIp + sizeof(rte_udp_hdr);
+constexpr uint16_t kOuterLen6 = kEthernet + sizeof(rte_ipv6_hdr) + sizeof(rte_udp_hdr);
 constexpr uint16_t kVxlanPrefix = sizeof(rte_vxlan_hdr) + kEthernet;
 
 /// A place in a chain of mbufs that only moves on.
@@ -136,20 +137,22 @@ class Joiner {
   bool Accept(Cursor at, const uint8_t* data, uint32_t contiguous, uint32_t len) noexcept {
     TcpSegment segment;
     const uint8_t* ip = data + prefix_;
-    if (!FindTcpSegment(ip, contiguous, len, segment) || rte_raw_cksum(ip, kIp) != 0xffff) return false;
+    if (!FindTcpSegment(ip, contiguous, len, segment)) return false;
+    if (!segment.v6() && rte_raw_cksum(ip, kIp) != 0xffff) return false;
     const bool first = segments_.segments() == 0;
     if (first) {
       // Join writes behind the outer header.
       if (ip != rte_pktmbuf_mtod_offset(&m_, const uint8_t*, super_.header_len + prefix_)) return false;
       const auto* eth = reinterpret_cast<const rte_ether_hdr*>(data + sizeof(rte_vxlan_hdr));
-      if (vxlan_ && eth->ether_type != RTE_BE16(RTE_ETHER_TYPE_IPV4)) return false;
+      const rte_be16_t type = segment.v6() ? RTE_BE16(RTE_ETHER_TYPE_IPV6) : RTE_BE16(RTE_ETHER_TYPE_IPV4);
+      if (vxlan_ ? eth->ether_type != type : segment.v6()) return false;
     } else if (std::memcmp(segments_.first().ip - prefix_, data, prefix_) != 0 ||
                !segments_.Continues(segment)) {
       return false;
     }
-    at.Advance(prefix_ + uint32_t{kIp});
-    const auto tcp_len = static_cast<uint16_t>(len - kIp);
-    if (FoldChecksum(uint64_t{TcpPseudoSum(ip, tcp_len)} + SumOf(at, tcp_len)) != 0xffff) return false;
+    at.Advance(prefix_ + uint32_t{segment.l3_len});
+    const auto tcp_len = static_cast<uint16_t>(len - segment.l3_len);
+    if (FoldChecksum(uint64_t{TcpPseudoSum(segment, tcp_len)} + SumOf(at, tcp_len)) != 0xffff) return false;
     if (first) {
       segments_ = TcpCoalescer(segment);
     } else {
@@ -159,13 +162,18 @@ class Joiner {
   }
 
   void WriteOuter() noexcept {
+    const auto udp_at = static_cast<uint16_t>(super_.header_len - sizeof(rte_udp_hdr));
+    auto* udp = rte_pktmbuf_mtod_offset(&m_, rte_udp_hdr*, udp_at);
+    udp->dgram_len = rte_cpu_to_be_16(static_cast<uint16_t>(m_.pkt_len - udp_at));
+    udp->dgram_cksum = 0;
+    if (super_.v6) {
+      rte_pktmbuf_mtod_offset(&m_, rte_ipv6_hdr*, kEthernet)->payload_len = udp->dgram_len;
+      return;
+    }
     auto* ip = rte_pktmbuf_mtod_offset(&m_, rte_ipv4_hdr*, kEthernet);
     ip->total_length = rte_cpu_to_be_16(static_cast<uint16_t>(m_.pkt_len - kEthernet));
     ip->hdr_checksum = 0;
     ip->hdr_checksum = rte_ipv4_cksum(ip);
-    auto* udp = rte_pktmbuf_mtod_offset(&m_, rte_udp_hdr*, kEthernet + kIp);
-    udp->dgram_len = rte_cpu_to_be_16(static_cast<uint16_t>(m_.pkt_len - kEthernet - kIp));
-    udp->dgram_cksum = 0;
   }
 
   rte_mbuf& m_;
@@ -175,14 +183,24 @@ class Joiner {
   TcpCoalescer segments_;
 };
 
+/// Whether the outer header, in the first mbuf, is the tunnel's.
+bool IsToTunnel(rte_mbuf& m, const UdpSuperPacket& super, const UdpTunnel& tunnel) {
+  const auto* udp = rte_pktmbuf_mtod_offset(&m, const rte_udp_hdr*, super.header_len - sizeof(rte_udp_hdr));
+  if (udp->dst_port != tunnel.port_be) return false;
+  if (super.v6) {
+    const auto* ip = rte_pktmbuf_mtod_offset(&m, const rte_ipv6_hdr*, kEthernet);
+    return super.header_len == kOuterLen6 && tunnel.address6 != Ipv6{} &&
+           std::memcmp(ip->dst_addr, tunnel.address6.bytes.data(), sizeof ip->dst_addr) == 0;
+  }
+  const auto* ip = rte_pktmbuf_mtod_offset(&m, const rte_ipv4_hdr*, kEthernet);
+  return super.header_len == kOuterLen4 && tunnel.address.be != 0 && ip->dst_addr == tunnel.address.be &&
+         rte_raw_cksum(ip, kIp) == 0xffff;  // made anew by Join: it must not hide a fault
+}
+
 }  // namespace
 
 bool JoinTunnel(rte_mbuf& m, const UdpSuperPacket& super, const UdpTunnel& tunnel) noexcept {
-  if (!tunnel.enabled() || super.v6 || super.header_len != kOuterLen) return false;
-  const auto* ip = rte_pktmbuf_mtod_offset(&m, const rte_ipv4_hdr*, kEthernet);
-  const auto* udp = reinterpret_cast<const rte_udp_hdr*>(ip + 1);
-  if (ip->dst_addr != tunnel.address.be || udp->dst_port != tunnel.port_be) return false;
-  if (rte_raw_cksum(ip, kIp) != 0xffff) return false;  // made anew by Join: it must not hide a fault
+  if (!tunnel.enabled() || !IsToTunnel(m, super, tunnel)) return false;
   Joiner joiner(m, super, tunnel.vxlan);
   if (!joiner.AllContinue()) return false;
   joiner.Join();

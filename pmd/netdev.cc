@@ -11,10 +11,12 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <bit>
 #include <cerrno>
 #include <cstring>
 #include <memory>
 #include <string>
+#include <tuple>
 
 #include <rte_ether.h>
 #include <rte_ip.h>
@@ -66,7 +68,10 @@ class NetdevPort : public VnetPort {
     return count;
   }
 
-  void SetTunnel(const UdpTunnel& tunnel) override { tunnel_.store(tunnel, std::memory_order_relaxed); }
+  void SetTunnel(const UdpTunnel& tunnel) override {
+    const auto words = std::bit_cast<TunnelWords>(tunnel);
+    for (size_t i = 0; i < words.size(); ++i) tunnel_[i].store(words[i], std::memory_order_relaxed);
+  }
 
   MacAddr mac() const override { return netdev_.mac; }
 
@@ -105,6 +110,15 @@ class NetdevPort : public VnetPort {
   }
 
  private:
+  using TunnelWords = std::array<uint64_t, sizeof(UdpTunnel) / sizeof(uint64_t)>;
+  static_assert(sizeof(TunnelWords) == sizeof(UdpTunnel));
+
+  UdpTunnel tunnel() const noexcept {
+    TunnelWords words;
+    for (size_t i = 0; i < words.size(); ++i) words[i] = tunnel_[i].load(std::memory_order_relaxed);
+    return std::bit_cast<UdpTunnel>(words);
+  }
+
   void Read(uint16_t n) noexcept {
     read_ = taken_ = 0;
     std::array<mmsghdr, kReadBurst> frames;
@@ -130,7 +144,7 @@ class NetdevPort : public VnetPort {
       if (!UdpSuperPacket::Find(*m, super)) {
         rte_pktmbuf_free(m);
         m = nullptr;
-      } else if (!JoinTunnel(*m, super, tunnel_.load(std::memory_order_relaxed))) {
+      } else if (!JoinTunnel(*m, super, tunnel())) {
         splitter_.Start(m, super);
         return true;
       }
@@ -151,7 +165,9 @@ class NetdevPort : public VnetPort {
   }
 
   const Netdev netdev_;
-  std::atomic<UdpTunnel> tunnel_{};
+  /// In words, for an atomic value of this size has a lock. To see half of a new one does no harm: what is
+  /// not known to be to the tunnel is cut up, and what was joined is looked at again by the switch.
+  std::array<std::atomic<uint64_t>, std::tuple_size_v<TunnelWords>> tunnel_{};
   std::array<VnetRxSlot, kReadBurst> slots_;
   std::array<unsigned, kReadBurst> lengths_;  ///< of the frames in them, bytes; 0: cut off
   uint16_t read_ = 0;                         ///< slots filled by the last read

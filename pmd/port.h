@@ -69,13 +69,14 @@ struct PortContext {
   uint16_t workers = 1;  ///< threads that transmit: TxBurst queues are 0..workers-1
 };
 
-/// The overlay's tunnel as a port may know it: what is sent to this address and UDP port of its own.
+/// The overlay's tunnel as a port may know it: what is sent to one of these addresses and the UDP port.
 struct UdpTunnel {
-  Ipv4 address;
+  Ipv4 address;  ///< 0: none
   uint16_t port_be = 0;
   bool vxlan = true;  ///< else bare IPv4 packets
+  Ipv6 address6{};    ///< ::: none
 
-  bool enabled() const { return address.be != 0 && port_be != 0; }
+  bool enabled() const { return port_be != 0; }
   bool operator==(const UdpTunnel&) const = default;
 };
 

@@ -86,10 +86,10 @@ inline bool WriteVnetHeader(const rte_mbuf& m, VnetHeader& header) noexcept {
   return true;
 }
 
-/// The header of a TCP super-packet over IPv4, `header_len` bytes of Ethernet, IP and TCP.
+/// The header of a TCP super-packet, `header_len` bytes of Ethernet, IP and TCP.
 inline VnetHeader SuperPacketHeader(const Offload& offload, uint16_t header_len) noexcept {
   return {.flags = VnetHeader::kNeedsCsum,
-          .gso_type = VnetHeader::kGsoTcp4,
+          .gso_type = offload.gso_type == GsoType::kTcp6 ? VnetHeader::kGsoTcp6 : VnetHeader::kGsoTcp4,
           .hdr_len = header_len,
           .gso_size = offload.gso_size,
           .csum_start = offload.csum_start,

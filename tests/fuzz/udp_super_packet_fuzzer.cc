@@ -75,7 +75,8 @@ std::vector<Bytes> DatagramsOf(const Bytes& b, const UdpSuperPacket& super) {
 }
 
 void CheckJoined(const Bytes& joined, const Offload& o, std::vector<Bytes> datagrams, bool vxlan) {
-  CHECK(o.gso_type == GsoType::kTcp4 && o.gso_size >= kMinGsoSize && o.needs_csum());
+  CHECK(o.gso_type == GsoType::kTcp4 || o.gso_type == GsoType::kTcp6);
+  CHECK(o.gso_size >= kMinGsoSize && o.needs_csum());
   CHECK(o.csum_start + sizeof(rte_tcp_hdr) <= joined.size());
   const size_t prefix = vxlan ? 8 + 14 : 0;
   const MbufPtr m = ToMbuf(joined);

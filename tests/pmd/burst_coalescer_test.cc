@@ -254,6 +254,94 @@ TEST(BurstCoalescer, OddFramesGoByThemselves) {
   EXPECT_EQ(Coalesce(tcp).sizes.size(), 2u) << "a TCP header longer than the packet";
 }
 
+constexpr size_t kL4Of6 = 54;
+
+void Complete6(Bytes& b) {
+  Put16(b, kL3 + 4, static_cast<uint32_t>(b.size() - kL4Of6));
+  Put16(b, kL4Of6 + 16, 0);
+  Put16(b, kL4Of6 + 16,
+        static_cast<uint16_t>(~NaiveSum(b, kL4Of6, b.size(), PseudoSum(b, kL3, 6, b.size() - kL4Of6))));
+}
+
+Bytes FrameOf6(uint32_t sequence, size_t payload = 100, uint8_t flags = kAck) {
+  SuperPacket p{.v6 = true, .tcp_options = 12, .tcp_flags = flags, .sequence = sequence};
+  for (size_t i = 0; i < payload; ++i) p.payload.push_back(static_cast<uint8_t>((sequence + i) * 7 % 251));
+  p.Build();
+  Complete6(p.bytes);
+  return p.bytes;
+}
+
+/// The sizes of what leaves; cut up again it must be what came.
+std::vector<size_t> Coalesce6(const std::vector<Bytes>& frames) {
+  std::vector<rte_mbuf*> mbufs = ToMbufs(frames);
+  BurstCoalescer coalescer;
+  coalescer.Plan(mbufs);
+  std::vector<size_t> sizes;
+  std::vector<Bytes> out;
+  for (size_t i = 0; i < mbufs.size(); i += sizes.back()) {
+    const TcpCoalescer* super = coalescer.At(static_cast<uint16_t>(i));
+    sizes.push_back(super == nullptr ? 1 : super->segments());
+    Bytes bytes = ToBytes(*mbufs[i]);
+    if (super == nullptr) {
+      out.push_back(bytes);
+      continue;
+    }
+    const size_t header = kL3 + super->header_len();
+    bytes.resize(header);
+    super->WriteHeader(bytes.data() + kL3);
+    for (size_t n = i; n < i + super->segments(); ++n) {
+      const Bytes frame = ToBytes(*mbufs[n]);
+      bytes.insert(bytes.end(), frame.begin() + static_cast<ptrdiff_t>(header), frame.end());
+    }
+    EXPECT_EQ(Get16(bytes, kL3 + 4), bytes.size() - kL4Of6);
+    rte_mbuf* packet = ChainMbufs(bytes, header, 60000);
+    OffloadOf(*packet) = super->OffloadAt(kL3);
+    EXPECT_EQ(OffloadOf(*packet).gso_type, GsoType::kTcp6);
+    Segmenter segmenter;
+    EXPECT_TRUE(segmenter.Start(*packet));
+    rte_mbuf* frame[1];
+    while (segmenter.Next(TestPools(), frame) == 1) {
+      out.push_back(ToBytes(*frame[0]));
+      rte_pktmbuf_free(frame[0]);
+    }
+    rte_pktmbuf_free(packet);
+  }
+  for (rte_mbuf* m : mbufs) rte_pktmbuf_free(m);
+  EXPECT_EQ(out, frames);
+  return sizes;
+}
+
+TEST(BurstCoalescer, Ipv6SegmentsInOrderBecomeOnePacket) {
+  EXPECT_EQ(Coalesce6({FrameOf6(1000), FrameOf6(1100), FrameOf6(1200, 40, kAck | kPsh), FrameOf6(1240)}),
+            (std::vector<size_t>{3, 1}));
+  const auto changed = [](size_t at, uint8_t value, bool complete = true) {
+    Bytes second = FrameOf6(1100);
+    second[at] ^= value;
+    if (complete) Complete6(second);
+    return Coalesce6({FrameOf6(1000), second}).size();
+  };
+  EXPECT_EQ(changed(kL3 + 8, 0), 1u);
+  EXPECT_EQ(changed(kL3 + 1, 0x20), 2u) << "traffic class";
+  EXPECT_EQ(changed(kL3 + 3, 1), 2u) << "flow label";
+  EXPECT_EQ(changed(kL3 + 7, 1), 2u) << "hop limit";
+  EXPECT_EQ(changed(kL3 + 39, 1), 2u) << "destination";
+  EXPECT_EQ(changed(kL3 + 6, 6 ^ 60, false), 2u) << "an extension header";
+  EXPECT_EQ(changed(kL4Of6 + 40, 1, false), 2u) << "a corrupt segment goes by itself";
+  EXPECT_EQ(changed(kL4Of6 + 31, 1), 2u) << "an option";
+}
+
+TEST(BurstCoalescer, FamiliesDoNotMix) {
+  const Bytes four = FrameOf({.sequence = 1000}), next = FrameOf({.sequence = 1100, .id = 2});
+  std::vector<rte_mbuf*> mbufs = ToMbufs({four, FrameOf6(1000), next, FrameOf6(1100)});
+  BurstCoalescer coalescer;
+  coalescer.Plan(mbufs);
+  ASSERT_NE(coalescer.At(0), nullptr);
+  EXPECT_FALSE(coalescer.At(0)->first().v6());
+  ASSERT_NE(coalescer.At(2), nullptr);
+  EXPECT_TRUE(coalescer.At(2)->first().v6());
+  for (rte_mbuf* m : mbufs) rte_pktmbuf_free(m);
+}
+
 TEST(BurstCoalescer, A64KilobytePacketIsFull) {
   std::vector<Segment> segments;
   for (uint32_t i = 0; i < 60; ++i) segments.push_back({.sequence = i * 1400, .payload = 1400});

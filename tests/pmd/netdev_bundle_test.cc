@@ -22,21 +22,26 @@ namespace {
 using NetdevBundleTest = NetdevTest;
 
 /// A VXLAN super-packet of 20 segments from one host to another's tunnel, as the switch hands it to a port.
-SuperPacket TunnelledSuperPacket() {
-  SuperPacket p{.tunnel = Tunnel::kVxlan, .tcp_options = 12, .gso_size = 1398, .sequence = 7};
-  for (size_t i = 0; i < 20 * 1398u - 5; ++i) p.payload.push_back(static_cast<uint8_t>(i * 31 >> 3));
+SuperPacket TunnelledSuperPacket(bool v6 = false) {
+  SuperPacket p{.tunnel = Tunnel::kVxlan,
+                .outer_v6 = v6,
+                .v6 = v6,
+                .tcp_options = 12,
+                .gso_size = static_cast<uint16_t>(v6 ? 1358 : 1398),
+                .sequence = 7};
+  for (size_t i = 0; i < 20u * p.gso_size - 5; ++i) p.payload.push_back(static_cast<uint8_t>(i * 31 >> 3));
   p.Build();
   return p;
 }
 
-/// What a port receives of IPv4, until `count` packets came or nothing more does.
-std::vector<rte_mbuf*> ReceiveIpv4(Port& port, size_t count) {
+/// What a port receives of one Ethernet type, until `count` packets came or nothing more does.
+std::vector<rte_mbuf*> Receive(Port& port, size_t count, uint16_t type) {
   std::vector<rte_mbuf*> out;
   for (int quiet = 0; out.size() < count && quiet < 200; ++quiet) {
     rte_mbuf* mbufs[7];
     const uint16_t n = port.RxBurst(0, mbufs, 7);
     for (rte_mbuf* m : std::span(mbufs, n)) {
-      if (Get16(ToBytes(*m), 12) == RTE_ETHER_TYPE_IPV4) {
+      if (Get16(ToBytes(*m), 12) == type) {
         out.push_back(m);
       } else {
         rte_pktmbuf_free(m);
@@ -45,6 +50,35 @@ std::vector<rte_mbuf*> ReceiveIpv4(Port& port, size_t count) {
     if (n == 0) usleep(1000);
   }
   return out;
+}
+
+std::vector<rte_mbuf*> ReceiveIpv4(Port& port, size_t count) {
+  return Receive(port, count, RTE_ETHER_TYPE_IPV4);
+}
+
+TEST_F(NetdevBundleTest, ATunnelledSuperPacketOverIpv6CrossesTwoPortsWhole) {
+  PortOr a = Open("u0");
+  PortOr b = OpenIn(*peer_, "k0");
+  ASSERT_TRUE(a.ok() && b.ok());
+  const SuperPacket p = TunnelledSuperPacket(/*v6=*/true);
+  UdpTunnel tunnel{.port_be = htons(0x2118), .vxlan = true};
+  std::copy_n(p.bytes.begin() + static_cast<ptrdiff_t>(p.outer_l3) + 24, 16, tunnel.address6.bytes.begin());
+  (*b)->SetTunnel(tunnel);
+  rte_mbuf* sent = p.ToMbuf(300);
+  ASSERT_EQ((*a)->TxBurst(0, &sent, 1), 1);
+  EXPECT_EQ((*a)->Stats().tx_segments, 20u);
+  EXPECT_EQ((*a)->Stats().tx_errors, 0u);
+  auto received = Receive(**b, 8, RTE_ETHER_TYPE_IPV6);
+  std::erase_if(received, [&](rte_mbuf* m) {  // and not the kernel's own IPv6 chatter
+    const bool chatter = m->pkt_len != p.bytes.size();
+    if (chatter) rte_pktmbuf_free(m);
+    return chatter;
+  });
+  ASSERT_EQ(received.size(), 1u);
+  EXPECT_EQ(ToBytes(*received[0]), p.bytes);
+  EXPECT_EQ(OffloadOf(*received[0]).gso_type, GsoType::kTcp6);
+  EXPECT_EQ((*b)->Stats().rx_errors, 0u);
+  rte_pktmbuf_free(received[0]);
 }
 
 TEST_F(NetdevBundleTest, ATunnelledSuperPacketCrossesTwoPortsWhole) {

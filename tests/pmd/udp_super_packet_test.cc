@@ -16,7 +16,11 @@ namespace podwire {
 namespace {
 
 constexpr size_t kHeader = 14 + 20 + 8;
-const UdpTunnel kVxlan{.address = {htonl(0x0af40109)}, .port_be = htons(0x2118), .vxlan = true};
+/// The outer destination of SuperPacket over IPv6.
+constexpr Ipv6 kOuter6{
+    {0x08, 0x09, 0x0a, 0x0b, 0x0c, 0x0d, 0x0e, 0x0f, 0x10, 0x11, 0x12, 0x13, 0x14, 0x15, 0x16, 0x17}};
+const UdpTunnel kVxlan{
+    .address = {htonl(0x0af40109)}, .port_be = htons(0x2118), .vxlan = true, .address6 = kOuter6};
 const UdpTunnel kBare{.address = {htonl(0x0af40109)}, .port_be = htons(0x2118), .vxlan = false};
 
 Bytes RandomBytes(std::mt19937& random, size_t n) {
@@ -32,6 +36,15 @@ void FinishOuter(Bytes& b) {
   Put16(b, 24, static_cast<uint16_t>(~NaiveSum(b, 14, 34)));
   Put16(b, 38, static_cast<uint32_t>(b.size() - 34));
   Put16(b, 40, PseudoSum(b, 14, 17, b.size() - 34));
+}
+
+constexpr size_t kHeader6 = 14 + 40 + 8;
+
+/// Lengths and the partial checksum of a UDP datagram over IPv6, for these bytes.
+void FinishOuter6(Bytes& b) {
+  Put16(b, 18, static_cast<uint32_t>(b.size() - 54));
+  Put16(b, 58, static_cast<uint32_t>(b.size() - 54));
+  Put16(b, 60, PseudoSum(b, 14, 17, b.size() - 54));
 }
 
 /// What a port that receives says of a UDP super-packet.
@@ -125,6 +138,57 @@ TEST(JoinTunnel, GivesBackTheSuperPacketThatWasSegmented) {
                            .gso_type = GsoType::kTcp4,
                            .flags = Offload::kNeedsCsum};
     EXPECT_EQ(OffloadOf(*m), expected);
+    rte_mbuf_sanity_check(m, 1);
+    rte_pktmbuf_free(m);
+  }
+}
+
+TEST(JoinTunnel, GivesBackSuperPacketsOfIpv6InsideAndOutside) {
+  TestPools();
+  const auto seed = std::random_device{}();
+  std::mt19937 random(seed);
+  for (int round = 0; round < 300; ++round) {
+    const auto gso_size = static_cast<uint16_t>(200 + random() % 8000);
+    SuperPacket p{.tunnel = Tunnel::kVxlan,
+                  .outer_v6 = random() % 3 != 0,
+                  .v6 = random() % 3 != 0,
+                  .tcp_options = static_cast<uint8_t>(random() % 6 * 4),
+                  .gso_size = gso_size,
+                  .sequence = static_cast<uint32_t>(random())};
+    p.payload = RandomBytes(random, gso_size + 1 + random() % std::min(54000u, gso_size * 60u));
+    p.Build();
+    SCOPED_TRACE(testing::Message() << "seed " << seed << " round " << round << " " << p.Describe());
+    const size_t header = p.outer_l4 + 8;
+    rte_mbuf* whole = p.ToMbuf(500);
+    Segmenter segmenter;
+    ASSERT_TRUE(segmenter.Start(*whole));
+    Bytes super(p.bytes.begin(), p.bytes.begin() + static_cast<ptrdiff_t>(header));
+    size_t datagram = 0;
+    rte_mbuf* frame[1];
+    while (segmenter.Next(TestPools(), frame) == 1) {
+      const Bytes b = ToBytes(*frame[0]);
+      if (datagram == 0) datagram = b.size() - header;
+      super.insert(super.end(), b.begin() + static_cast<ptrdiff_t>(header), b.end());
+      rte_pktmbuf_free(frame[0]);
+    }
+    rte_pktmbuf_free(whole);
+    if (p.outer_v6) {
+      FinishOuter6(super);
+    } else {
+      FinishOuter(super);
+    }
+    rte_mbuf* m = ChainMbufs(super, 260 + random() % 1700, 60000);
+    Offload offload = ReceivedOffload(datagram);
+    offload.csum_start = static_cast<uint16_t>(p.outer_l4);
+    OffloadOf(*m) = offload;
+    UdpTunnel other = kVxlan;
+    other.address = {};
+    other.address6 = {};
+    EXPECT_FALSE(Join(*m, other)) << "not to us";
+    ASSERT_TRUE(Join(*m, kVxlan));
+    ASSERT_EQ(ToBytes(*m), p.bytes);
+    EXPECT_EQ(OffloadOf(*m).gso_type, p.v6 ? GsoType::kTcp6 : GsoType::kTcp4);
+    EXPECT_EQ(OffloadOf(*m).csum_start, p.l4);
     rte_mbuf_sanity_check(m, 1);
     rte_pktmbuf_free(m);
   }
@@ -236,15 +300,6 @@ TEST(UdpSplitter, CutsIntoTheDatagrams) {
     }
     EXPECT_FALSE(splitter.busy());
   }
-}
-
-constexpr size_t kHeader6 = 14 + 40 + 8;
-
-/// Lengths and the partial checksum of a UDP datagram over IPv6, for these bytes.
-void FinishOuter6(Bytes& b) {
-  Put16(b, 18, static_cast<uint32_t>(b.size() - 54));
-  Put16(b, 58, static_cast<uint32_t>(b.size() - 54));
-  Put16(b, 60, PseudoSum(b, 14, 17, b.size() - 54));
 }
 
 TEST(UdpSplitter, CutsIpv6IntoTheDatagrams) {
