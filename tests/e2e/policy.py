@@ -97,7 +97,7 @@ def live(checks, a, excluded, myapp, other):
         a.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": f"unrelated-{i}"}}, document("deny-all-egress.yaml"),
                 namespace=f"unrelated-{i}")
     sent, answered = flood.end()
-    checks.check(sent - answered <= 0, "pings every 5 ms lose none while six changes are made that do not concern them", f"{answered} of {sent}")
+    checks.check(sent == answered > 20, "pings every 5 ms lose none while six changes are made that do not concern them", f"{answered} of {sent}")
     checks.check(kept.longest_gap() < 0.3, "nor does a TCP connection wait", f"longest pause {kept.longest_gap() * 1000:.0f} ms")
     a.delete(document("allow-netpol-demo.yaml"))
     checks.check(other.connects(myapp, 8080), "after the policy's deletion new connections are made")

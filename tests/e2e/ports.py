@@ -36,7 +36,7 @@ def at_run_time(checks, node):
             node.cli("ports", "remove", name)
         checks.equal(sorted(names(node)), sorted(n for n, p in seen.items() if p["role"] != "none"), f"round {round_}: and removed")
     sent, answered = flood.end()
-    checks.check(sent - answered <= 1, "two pods talking meanwhile lose nothing", f"{answered} of {sent} pings answered")
+    checks.check(sent == answered > 20, "two pods talking meanwhile lose nothing", f"{answered} of {sent} pings answered")
     checks.check("pwtest0" not in node.run("ip", "link").stdout, "the removed tap's interface is gone")
     checks.check(not os.path.exists(f"{node.dir}/u0.sock"), "the removed vhost-user port's socket is gone")
     return a

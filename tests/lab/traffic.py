@@ -3,6 +3,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 
 from .lab import wait_for
@@ -61,19 +62,20 @@ class Stream:
 
 
 class Flood:
-    """Pings every 5 ms until end(), which returns (sent, answered)."""
+    """Pings every 5 ms until end(), which returns (sent, answered); what is on its way just then does not count."""
 
     def __init__(self, source, to, interval=0.005):
-        self.lab = source.lab
-        self.process = subprocess.Popen(in_ns(source.ns, ["ping", "-n", "-q", "-i", interval, "-W", "1", to.address]), text=True,
-                                        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
+        self.lab, self.output = source.lab, tempfile.TemporaryFile("w+")
+        self.process = subprocess.Popen(in_ns(source.ns, ["ping", "-n", "-i", interval, "-W", "1", to.address]), text=True,
+                                        stdout=self.output, stderr=subprocess.STDOUT, start_new_session=True)
         self.lab.processes.append(self.process)
 
     def end(self):
         self.process.send_signal(signal.SIGINT)
-        out = self.process.communicate(timeout=10)[0]
-        sent, answered = re.search(r"(\d+) packets transmitted, (\d+) received", out).groups()
-        return int(sent), int(answered)
+        self.process.wait(10)
+        self.output.seek(0)
+        answered = {int(number) for number in re.findall(r"icmp_seq=(\d+) ttl=", self.output.read())}
+        return max(answered, default=0), len(answered)
 
 
 class Capture:
