@@ -33,7 +33,7 @@ struct FragmentHeader {
   uint8_t reserved;
   rte_be16_t offset_and_more;
   rte_be32_t id_be;
-};
+} __rte_packed;
 static_assert(sizeof(FragmentHeader) == kUnit);
 
 /// RFC 8200 4.5. A datagram in one fragment is as good as whole (RFC 6946).

@@ -120,7 +120,7 @@ void Add(Cases& cases, std::string_view name, bool prepared = false) {
                      .items = kBurst,
                      .prepared = prepared,
                      .gated = entries < 1'000'000,
-                     .make = [entries] { return std::make_unique<T>(entries); }});
+                     .make = [n = entries] { return std::make_unique<T>(n); }});
   }
 }
 
