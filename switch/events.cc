@@ -1,21 +1,12 @@
 #include "switch/events.h"
 
-#include <rte_byteorder.h>
 #include <rte_cycles.h>
 
+#include "switch/flow_records.h"
 #include "switch/parse.h"
 
 namespace podwire {
 namespace {
-
-template <class Key>
-TupleRecord TupleOf(const Key& k) noexcept {
-  return {.src = k.src,
-          .dst = k.dst,
-          .src_port = rte_be_to_cpu_16(k.src_port_be),
-          .dst_port = rte_be_to_cpu_16(k.dst_port_be),
-          .proto = k.proto};
-}
 
 bool IsPolicy(DropReason reason) noexcept {
   return reason == DropReason::kPolicyDeniedEgress || reason == DropReason::kPolicyDeniedIngress;
@@ -31,7 +22,7 @@ bool WantsLog(const Endpoint* e, bool allowed) noexcept {
 template <class Key>
 void RecordDrop(WorkerContext& w, const BasicPacket<Key>& p, DropReason reason, EndpointId victim) noexcept {
   w.events.Put({.tsc = rte_rdtsc(),
-                .tuple = TupleOf(p.key),
+                .tuple = TupleRecordOf(p.key),
                 .victim = victim,
                 .in_port = p.key.in_port,
                 .kind = EventKind::kDrop,
@@ -41,7 +32,7 @@ void RecordDrop(WorkerContext& w, const BasicPacket<Key>& p, DropReason reason, 
 template <class Key>
 void RecordCut(WorkerContext& w, const Key& key, DropReason reason, EndpointId victim) noexcept {
   w.events.Put({.tsc = rte_rdtsc(),
-                .tuple = TupleOf(key),
+                .tuple = TupleRecordOf(key),
                 .victim = victim,
                 .in_port = kNoPort,
                 .kind = EventKind::kCut,
@@ -58,7 +49,7 @@ void RecordVerdict(WorkerContext& w, const BasicPacket<Key>& p, const Fate& fate
   const EndpointId victim = (of_dst ? ends.dst : ends.src)->id;
   if (!w.events.WantsVerdict(victim, fate.reason)) return;
   w.events.Put({.tsc = rte_rdtsc(),
-                .tuple = TupleOf(p.key),
+                .tuple = TupleRecordOf(p.key),
                 .victim = victim,
                 .in_port = p.key.in_port,
                 .kind = EventKind::kVerdict,

@@ -3,6 +3,8 @@
 #include <cstdint>
 #include <string>
 
+#include <rte_byteorder.h>
+
 #include "acl/compiled_policy.h"
 #include "net/address.h"
 #include "net/id.h"
@@ -17,6 +19,14 @@ struct TupleRecord {
   uint16_t src_port = 0, dst_port = 0;
   uint8_t proto = 0;
 };
+template <class Key>
+TupleRecord TupleRecordOf(const Key& key) noexcept {
+  return {.src = key.src,
+          .dst = key.dst,
+          .src_port = rte_be_to_cpu_16(key.src_port_be),
+          .dst_port = rte_be_to_cpu_16(key.dst_port_be),
+          .proto = key.proto};
+}
 
 /// A flow entry as copied out of a worker's flow table.
 struct FlowRecord {

@@ -21,15 +21,6 @@ constexpr uint32_t kBalancePeriod = 10;   // sweeps
 constexpr uint32_t kNeighborPeriod = 50;  // sweeps
 constexpr uint32_t kFlowsPerStep = 256;   // copied by a worker between two bursts
 
-template <class Key>
-TupleRecord RecordOf(const Key& k) {
-  return {.src = k.src,
-          .dst = k.dst,
-          .src_port = rte_be_to_cpu_16(k.src_port_be),
-          .dst_port = rte_be_to_cpu_16(k.dst_port_be),
-          .proto = k.proto};
-}
-
 uint64_t RandomSeed() {
   std::random_device device;
   return static_cast<uint64_t>(device()) << 32 | device();
@@ -63,7 +54,7 @@ std::vector<WorkerReport::Queue> QueuesOf(const PollPlan& plan, uint16_t worker)
 template <class Key>
 FlowRecord RecordOf(const FlowEntry<Key>& e, const WorkerContext& w) {
   FlowRecord r{.worker = w.index,
-               .tuple = RecordOf(e.key),
+               .tuple = TupleRecordOf(e.key),
                .in_port = e.key.in_port,
                .action = e.action,
                .reason = e.reason};
@@ -291,7 +282,7 @@ void Switch::ForEachConnection(const std::function<bool(const ConnectionRecord&)
     table.ForEach([&](const auto& c) {
       const uint32_t idle = now - c.last_seen_ms;
       const uint32_t limit = IdleLimitMs(impl_->shared.timeouts, c.key.proto, c.state, c.embryonic);
-      go_on = fn({.tuple = RecordOf(c.key),
+      go_on = fn({.tuple = TupleRecordOf(c.key),
                   .state = std::string(Name(c.state)),
                   .idle_ms = idle,
                   .expires_ms = limit > idle ? limit - idle : 0,

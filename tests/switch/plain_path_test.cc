@@ -9,6 +9,7 @@
 #include "switch/parse.h"
 #include "switch/plain_parser.h"
 #include "switch/rewrite.h"
+#include "tests/switch/expect_same.h"
 #include "tests/switch/test_tables.h"
 
 namespace podwire {
@@ -68,26 +69,6 @@ class FrameMaker {
 
   std::mt19937 random_;
 };
-
-void ExpectSame(const Packet& a, const Packet& b) {
-  EXPECT_EQ(a.kind, b.kind);
-  EXPECT_EQ(a.key, b.key);
-  EXPECT_EQ(a.hash, b.hash);
-  EXPECT_EQ(a.l3_offset, b.l3_offset);
-  EXPECT_EQ(a.l4_offset, b.l4_offset);
-  EXPECT_EQ(a.l3_len, b.l3_len);
-  EXPECT_EQ(a.frag_id_be, b.frag_id_be);
-  EXPECT_EQ(a.tcp_flags, b.tcp_flags);
-  EXPECT_EQ(a.ttl, b.ttl);
-  EXPECT_EQ(a.tos, b.tos);
-  EXPECT_EQ(a.outer_tos, b.outer_tos);
-  EXPECT_EQ(a.tunnelled, b.tunnelled);
-  EXPECT_EQ(a.first_fragment, b.first_fragment);
-  EXPECT_EQ(a.dont_fragment, b.dont_fragment);
-  EXPECT_EQ(a.mbuf->pkt_len, b.mbuf->pkt_len);
-  EXPECT_EQ(a.mbuf->data_len, b.mbuf->data_len);
-  EXPECT_EQ(OffloadOf(*a.mbuf), OffloadOf(*b.mbuf));
-}
 
 Offload SomeOffload(FrameMaker& maker) {
   if (maker.One(10) == 0) return {.csum_start = 34, .csum_offset = 16, .flags = Offload::kNeedsCsum};

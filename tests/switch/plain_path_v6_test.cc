@@ -7,6 +7,7 @@
 #include "pmd/offload.h"
 #include "switch/parse.h"
 #include "switch/plain_parser_v6.h"
+#include "tests/switch/expect_same.h"
 #include "tests/switch/test_tables.h"
 
 namespace podwire {
@@ -16,26 +17,6 @@ using namespace testing;
 
 constexpr uint64_t kSeed = 1;
 constexpr const char *kPod = "2001:db8:1::2", *kRemote = "2001:db8:2::5";
-
-void ExpectSame(const Packet6& a, const Packet6& b) {
-  EXPECT_EQ(a.kind, b.kind);
-  EXPECT_EQ(a.key, b.key);
-  EXPECT_EQ(a.hash, b.hash);
-  EXPECT_EQ(a.l3_offset, b.l3_offset);
-  EXPECT_EQ(a.l4_offset, b.l4_offset);
-  EXPECT_EQ(a.l3_len, b.l3_len);
-  EXPECT_EQ(a.frag_id_be, b.frag_id_be);
-  EXPECT_EQ(a.tcp_flags, b.tcp_flags);
-  EXPECT_EQ(a.ttl, b.ttl);
-  EXPECT_EQ(a.tos, b.tos);
-  EXPECT_EQ(a.outer_tos, b.outer_tos);
-  EXPECT_EQ(a.tunnelled, b.tunnelled);
-  EXPECT_EQ(a.first_fragment, b.first_fragment);
-  EXPECT_EQ(a.dont_fragment, b.dont_fragment);
-  EXPECT_EQ(a.mbuf->pkt_len, b.mbuf->pkt_len);
-  EXPECT_EQ(a.mbuf->data_len, b.mbuf->data_len);
-  EXPECT_EQ(OffloadOf(*a.mbuf), OffloadOf(*b.mbuf));
-}
 
 TEST(PlainPath6, ParsesAsTheGeneralOne) {
   const Tables tables = TestTables();
