@@ -118,8 +118,10 @@ size_t ConnTable<Key>::Sweep(uint32_t now_ms, const Timeouts& timeouts, size_t m
     // Looked at without the lock first: few have expired, and a worker must not wait for the others.
     if (!InUse(c.serial.load(std::memory_order_acquire)) || !Expired(c, now_ms, timeouts)) continue;
     Shard& shard = ShardAt(i);
-    const std::lock_guard lock(shard.lock);
-    if (!InUse(c.serial.load(std::memory_order_relaxed)) || !Expired(c, now_ms, timeouts)) continue;
+    const std::unique_lock lock(shard.lock, std::try_to_lock);
+    if (!lock.owns_lock() || !InUse(c.serial.load(std::memory_order_relaxed)) ||
+        !Expired(c, now_ms, timeouts))
+      continue;
     Unlink(shard, i);
     ++removed;
   }

@@ -125,7 +125,8 @@ class ConnTable {
 
   /// Removes the connections that have been idle for longer than their limit, looking at up to `max_entries`
   /// places and going on where it stopped. Returns how many it removed. One thread at a time (the maintenance
-  /// thread); takes a lock for a removal only.
+  /// thread, which may be Urgent); takes a lock for a removal only, and waits for none: what another thread
+  /// is at stays for the next time.
   size_t Sweep(uint32_t now_ms, const Timeouts& timeouts, size_t max_entries) noexcept;
 
   /// Places in use or once used: a Sweep of so many has looked at each connection.

@@ -58,6 +58,7 @@ class FlowTable {
   /// A flow entry unused for so long goes at the next Age: it is only a cache.
   static constexpr uint32_t kIdleMs = 60'000;
   static constexpr uint32_t kAgeRoundMs = 16384;                     ///< see AgeInPace
+  static constexpr uint32_t kAgeStep = 16;                           ///< places that a burst may wait for
   static constexpr uint32_t kLongestIdleMs = kIdleMs + kAgeRoundMs;  ///< that an entry is found again after
   /// Entries that Insert, Erase or Age have taken out keep their content until so many others have been taken
   /// out after them: pointers into the table stay good for a burst, though counting in them may be lost.
@@ -88,13 +89,21 @@ class FlowTable {
   /// it stopped. Returns how many it erased.
   size_t Age(uint32_t now_ms, size_t budget) noexcept;
 
-  /// For every loop: ages so that each place is looked at about once in kAgeRoundMs, a few places a
-  /// millisecond.
-  void AgeInPace(uint32_t now_ms) noexcept {
-    if (now_ms == paced_ms_) return;
-    const uint32_t elapsed = std::min(now_ms - paced_ms_, kAgeStepMs);
-    paced_ms_ = now_ms;
-    Age(now_ms, uint64_t{fresh_} * elapsed / kAgeRoundMs + 1);
+  /// For every loop: ages so that each place is looked at about once in kAgeRoundMs, however many there are
+  /// and however long the last call is past, up to kAgeStep places a call. True: more is due, call again
+  /// soon.
+  bool AgeInPace(uint32_t now_ms) noexcept {
+    if (now_ms != paced_ms_) {
+      const uint32_t elapsed = std::min(now_ms - paced_ms_, kAgeRoundMs);
+      paced_ms_ = now_ms;
+      const uint64_t due = age_due_ + uint64_t{fresh_} * elapsed / kAgeRoundMs + 1;
+      age_due_ = static_cast<uint32_t>(std::min<uint64_t>(due, fresh_ - 1));
+    }
+    if (age_due_ == 0) return false;
+    const uint32_t now = std::min(age_due_, kAgeStep);
+    age_due_ -= now;
+    Age(now_ms, now);
+    return age_due_ != 0;
   }
 
   /// Calls fn(const Entry&) for the entries at the next `max` places from `cursor` on (start with 0) and
@@ -116,7 +125,6 @@ class FlowTable {
  private:
   static constexpr uint32_t kSlots = 10;
   static constexpr uint32_t kMinBuckets = 64;
-  static constexpr uint32_t kAgeStepMs = 100;
   static constexpr uint32_t kMeanLoad = 5;  // entries a bucket at which the table grows
 
   // Tag 0 is an empty slot. A full bucket continues in another of overflow_, by index; 0: none.
@@ -163,6 +171,7 @@ class FlowTable {
   uint32_t round_ = kMinBuckets;    // buckets when this doubling began
   uint32_t buckets_ = kMinBuckets;  // now: round_ <= buckets_ < 2 * round_
   uint32_t age_at_ = 0, evict_at_ = 0;
+  uint32_t age_due_ = 0;  // places that AgeInPace has still to look at
   uint32_t paced_ms_ = 0;
   size_t size_ = 0;
   uint64_t evicted_ = 0;

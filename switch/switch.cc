@@ -11,6 +11,7 @@
 #include <rte_cycles.h>
 
 #include "net/status.h"
+#include "switch/urgent.h"
 #include "switch/worker_set.h"
 
 namespace podwire {
@@ -19,7 +20,7 @@ namespace {
 constexpr auto kSweepPeriod = std::chrono::milliseconds(100);
 constexpr uint32_t kBalancePeriod = 10;   // sweeps
 constexpr uint32_t kNeighborPeriod = 50;  // sweeps
-constexpr uint32_t kFlowsPerStep = 256;   // copied by a worker between two bursts
+constexpr uint32_t kFlowsPerStep = 64;    // copied by a worker between two bursts
 
 uint64_t RandomSeed() {
   std::random_device device;
@@ -123,8 +124,10 @@ class Switch::Impl {
     while (!stop_changed.wait_for(lock, kSweepPeriod, [this] { return stopping; })) {
       lock.unlock();
       const uint32_t now = shared.NowMs();
-      shared.ForEachFamily(
-          [&](auto& table) { table.Sweep(now, shared.timeouts, table.capacity() / 20 + 1024); });
+      shared.ForEachFamily([&](auto& table) {
+        const Urgent urgent;  // a worker may wait for the lock that this thread would be put off with
+        table.Sweep(now, shared.timeouts, table.capacity() / 20 + 1024);
+      });
       if (++rounds % kNeighborPeriod == 0) shared.neighbors.Sweep(now);
       if (rounds % kBalancePeriod == 0) workers.Balance();
       lock.lock();

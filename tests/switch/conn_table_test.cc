@@ -307,6 +307,16 @@ TEST_F(ConnTableTest, SweepGoesOnWhereItStopped) {
   EXPECT_EQ(table().size(), 0u);
 }
 
+TEST_F(ConnTableTest, SweepWaitsForNobody) {
+  Make({.capacity = 1000});  // one shard
+  const auto first = Add(1, 0, ConnState::kNew);
+  Add(2, 0, ConnState::kNew);
+  EXPECT_TRUE(table().UpdateLocked(first.index, first.serial, [&](auto&) {
+    EXPECT_EQ(table().Sweep(60'000, Timeouts{}, table().places()), 0u) << "somebody has the lock";
+  }));
+  EXPECT_EQ(table().Sweep(60'000, Timeouts{}, table().places()), 2u);
+}
+
 TEST_F(ConnTableTest, QuotaHoldsAndNeverLeaks) {
   const uint64_t seed = std::random_device{}();
   SCOPED_TRACE(seed);

@@ -189,6 +189,47 @@ TEST(FlowTable, AgeErasesTheIdleInBoundedSteps) {
   EXPECT_NE(Get(t, 500), nullptr);
 }
 
+// Bursts wait for each step: what a pause or a large table leaves to do is spread over many.
+TEST(FlowTable, AgeInPaceDoesAFewAtATimeAndCatchesUp) {
+  constexpr uint32_t kFlows = 200'000;
+  Table t(kFlows, kSeed);
+  t.AgeInPace(0);
+  for (uint32_t n = 0; n < kFlows; ++n) Put(t, n, 0);
+  const uint32_t now_ms = Table::kIdleMs + 1;  // all idle, and nobody has looked for a minute
+  uint32_t calls = 0;
+  bool more = true;
+  while (more) {
+    const size_t before = t.size();
+    more = t.AgeInPace(now_ms);
+    ASSERT_LE(before - t.size(), Table::kAgeStep);
+    ASSERT_LE(++calls, kFlows / Table::kAgeStep + 1);
+  }
+  EXPECT_EQ(t.size(), 0u);
+  EXPECT_FALSE(t.AgeInPace(now_ms)) << "the same millisecond again";
+}
+
+TEST(FlowTable, AgeInPaceTakesARoundForTheTable) {
+  constexpr uint32_t kFlows = 100'000;
+  Table t(kFlows, kSeed);
+  t.AgeInPace(0);
+  for (uint32_t n = 0; n < kFlows; ++n) Put(t, n, 0);
+  const uint32_t begin_ms = Table::kLongestIdleMs;
+  while (t.AgeInPace(1)) continue;  // its own pace from here on
+  ASSERT_EQ(t.size(), kFlows);
+  while (t.AgeInPace(begin_ms)) continue;
+  for (uint32_t n = 0; n < kFlows; ++n) Put(t, n, begin_ms - Table::kIdleMs);
+  uint32_t now_ms = begin_ms;
+  for (; now_ms < begin_ms + Table::kAgeRoundMs / 2; ++now_ms) {
+    while (t.AgeInPace(now_ms)) continue;
+  }
+  EXPECT_NEAR(static_cast<double>(t.size()), kFlows / 2, kFlows / 10)
+      << "half of the round, half of the places";
+  for (; now_ms <= begin_ms + Table::kAgeRoundMs; ++now_ms) {
+    while (t.AgeInPace(now_ms)) continue;
+  }
+  EXPECT_EQ(t.size(), 0u);
+}
+
 TEST(FlowTable, ChunksShowEachEntryOnce) {
   Table t(10'000, kSeed);
   for (uint32_t n = 0; n < 1000; ++n) Put(t, n, 0)->conn = n;
