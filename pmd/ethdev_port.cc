@@ -58,11 +58,9 @@ absl::StatusOr<std::unique_ptr<EthdevPort>> EthdevPort::Create(const PortConfig&
 }
 
 absl::Status EthdevPort::Configure(const EthdevOptions& options, const PortContext& context) {
-  const EalLogCapture capture;
-  const uint16_t id = device_.port();
   rte_eth_dev_info info;
-  if (const int rc = rte_eth_dev_info_get(id, &info); rc != 0)
-    return EthdevError(rc, capture, "rte_eth_dev_info_get");
+  if (const int rc = rte_eth_dev_info_get(device_.port(), &info); rc != 0)
+    return ErrnoError(-rc, "rte_eth_dev_info_get");
   if (mtu() < info.min_mtu || mtu() > info.max_mtu) {
     return InvalidArgument("mtu {} is outside the device's {} to {}", mtu(), info.min_mtu, info.max_mtu);
   }
@@ -75,15 +73,26 @@ absl::Status EthdevPort::Configure(const EthdevOptions& options, const PortConte
   tx_is_shared_ = tx_queues_ < context.workers;
   rx_ = std::make_unique<RxQueue[]>(rx_queues_);
   tx_ = std::make_unique<TxQueue[]>(tx_queues_);
-  const rte_eth_conf conf = DeviceConfig(info, rx_queues_, mtu());
+  rte_eth_conf conf = DeviceConfig(info, rx_queues_, mtu());
   tx_offloads_ = conf.txmode.offloads;
   rx_offloads_ = conf.rxmode.offloads;
   is_vhost_ = std::strcmp(info.driver_name, "net_vhost") == 0;
-  if (const int rc = rte_eth_dev_configure(id, rx_queues_, tx_queues_, &conf); rc != 0) {
-    return EthdevError(rc, capture, "rte_eth_dev_configure");
+  // Whether the driver has interrupts, and the machine a vector for each queue, only trying can tell.
+  conf.intr_conf.rxq = 1;
+  if (Start(conf).ok()) {
+    FindInterrupts();
+  } else {
+    conf.intr_conf.rxq = 0;
+    RETURN_IF_ERROR(Start(conf));
   }
-  RETURN_IF_ERROR(StartQueues(capture));
   return SetMode(options);
+}
+
+absl::Status EthdevPort::Start(const rte_eth_conf& conf) {
+  const EalLogCapture capture;
+  if (const int rc = rte_eth_dev_configure(device_.port(), rx_queues_, tx_queues_, &conf); rc != 0)
+    return EthdevError(rc, capture, "rte_eth_dev_configure");
+  return StartQueues(capture);
 }
 
 absl::Status EthdevPort::StartQueues(const EalLogCapture& capture) {

@@ -12,6 +12,8 @@
 
 #include "pmd/port.h"
 
+struct rte_eth_conf;
+
 namespace podwire {
 
 class EalLogCapture;
@@ -41,7 +43,8 @@ class EthdevDevice {
 };
 
 /// The Port of every DPDK ethdev: physical, virtual and vhost-user. Checksums and TCP segmentation of
-/// untunnelled frames are the device's where it offers them; everything else is done in software.
+/// untunnelled frames are the device's where it offers them; everything else is done in software. Receive
+/// interrupts are used where the driver has them.
 class EthdevPort final : public Port {
  public:
   static absl::StatusOr<std::unique_ptr<EthdevPort>> Create(const PortConfig& config,
@@ -52,6 +55,9 @@ class EthdevPort final : public Port {
   uint16_t RxBurst(uint16_t queue, rte_mbuf** mbufs, uint16_t n) noexcept override;
   uint16_t TxBurst(uint16_t queue, rte_mbuf** mbufs, uint16_t n) noexcept override;
   uint16_t rx_queues() const override { return rx_queues_; }
+  int rx_interrupt_fd(uint16_t queue) const override { return rx_[queue].interrupt_fd; }
+  bool ArmRx(uint16_t queue) noexcept override;
+  void DisarmRx(uint16_t queue) noexcept override;
   bool tx_is_shared() const override { return tx_is_shared_; }
   MacAddr mac() const override;
   bool link_up() const override;
@@ -62,6 +68,7 @@ class EthdevPort final : public Port {
   struct alignas(64) RxQueue {
     std::atomic<uint64_t> packets{0};
     std::atomic<uint64_t> bytes{0};
+    int interrupt_fd = -1;  // fixed once the port is up
   };
   struct alignas(64) TxQueue {
     rte_spinlock_t lock = RTE_SPINLOCK_INITIALIZER;
@@ -75,7 +82,9 @@ class EthdevPort final : public Port {
   EthdevPort(const PortConfig& config, EthdevDevice device, const MbufPools& pools)
       : Port(config), pools_(pools), device_(std::move(device)) {}
   absl::Status Configure(const EthdevOptions& options, const PortContext& context);
+  absl::Status Start(const rte_eth_conf& conf);
   absl::Status StartQueues(const EalLogCapture& capture);
+  void FindInterrupts() noexcept;
   absl::Status SetMode(const EthdevOptions& options);
   absl::Status SetMac(const MacAddr& mac);
 
@@ -93,7 +102,8 @@ class EthdevPort final : public Port {
   const MbufPools& pools_;
   std::unique_ptr<RxQueue[]> rx_;
   std::unique_ptr<TxQueue[]> tx_;
-  uint64_t tx_offloads_ = 0;  ///< RTE_ETH_TX_OFFLOAD_* in use
+  rte_spinlock_t interrupt_lock_ = RTE_SPINLOCK_INITIALIZER;  ///< drivers share registers between queues
+  uint64_t tx_offloads_ = 0;                                  ///< RTE_ETH_TX_OFFLOAD_* in use
   uint64_t rx_offloads_ = 0;
   uint16_t rx_queues_ = 0;
   uint16_t tx_queues_ = 0;

@@ -111,6 +111,14 @@ class Port {
 
   /// A descriptor that epoll reports readable while frames wait for RxBurst; -1: must be polled.
   virtual int rx_fd() const { return -1; }
+  /// Of a port without rx_fd(): a descriptor, for epoll with EPOLLET, that tells of a frame in this queue
+  /// while it is armed; -1: the queue must be polled.
+  virtual int rx_interrupt_fd(uint16_t) const { return -1; }
+  /// Has the device tell of the queue's next frame. It may not tell of those that have come before: look once
+  /// more afterwards. False: not now, poll. The thread that has the queue, before it sleeps.
+  virtual bool ArmRx(uint16_t) noexcept { return false; }
+  /// Ends that.
+  virtual void DisarmRx(uint16_t) noexcept {}
   /// Receive queues: RxBurst takes 0..rx_queues()-1.
   virtual uint16_t rx_queues() const { return 1; }
   /// The device has fewer transmit queues than there are workers: TxBurst takes a short lock a burst.

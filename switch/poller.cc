@@ -12,7 +12,7 @@
 namespace podwire {
 namespace {
 
-constexpr uint32_t kWakeEvent = UINT32_MAX;
+constexpr uint32_t kWakeEvent = UINT32_MAX, kInterruptEvent = UINT32_MAX - 1;
 constexpr uint16_t kBurst = 32;       // from one port before the next gets its turn
 constexpr uint32_t kEpollPeriod = 8;  // bursts between two looks at epoll while known ports keep us busy
 
@@ -53,8 +53,22 @@ void Poller::Watch(PortId id, Port* port, QueueCounter* counter) {
   ready_.push_back(id);
 }
 
+void Poller::Poll(Port* port, QueueCounter* counter, PortId id, uint16_t queue) {
+  int fd = port->rx_interrupt_fd(queue);
+  epoll_event event{.events = EPOLLIN | EPOLLET, .data = {.u32 = kInterruptEvent}};
+  // A device may have one for all of its queues.
+  if (fd >= 0 && epoll_ctl(epoll_, EPOLL_CTL_ADD, fd, &event) != 0 && errno != EEXIST) fd = -1;
+  polled_.push_back({port, counter, id, queue, fd});
+  silent_ += fd < 0 ? 1 : 0;
+}
+
 void Poller::Rebuild(const Tables& t, const PollPlan& plan) {
+  Disarm();
+  for (const Polled& p : polled_) {
+    if (p.interrupt_fd >= 0) epoll_ctl(epoll_, EPOLL_CTL_DEL, p.interrupt_fd, nullptr);
+  }
   polled_.clear();
+  silent_ = 0;
   if (watched_.size() < t.ports.size()) watched_.resize(t.ports.size());
   ready_.reserve(watched_.size());  // so that Collect never allocates
   for (size_t i = 0; i < watched_.size(); ++i) {
@@ -67,12 +81,13 @@ void Poller::Rebuild(const Tables& t, const PollPlan& plan) {
     Watch(id, watched ? port : nullptr, watched ? queues[0].counter.get() : nullptr);
     if (by_fd) continue;
     for (uint16_t q = 0; q < queues.size(); ++q) {
-      if (queues[q].worker == worker_) polled_.push_back({port, queues[q].counter.get(), id, q});
+      if (queues[q].worker == worker_) Poll(port, queues[q].counter.get(), id, q);
     }
   }
 }
 
-void Poller::Collect(uint32_t timeout_us) noexcept {
+/// False: nothing came.
+bool Poller::Collect(uint32_t timeout_us) noexcept {
   std::array<epoll_event, 64> events;
   const timespec timeout{.tv_sec = timeout_us / 1000000, .tv_nsec = (timeout_us % 1000000) * 1000L};
   const int n = epoll_pwait2(epoll_, events.data(), events.size(), &timeout, nullptr);
@@ -81,11 +96,14 @@ void Poller::Collect(uint32_t timeout_us) noexcept {
     if (id == kWakeEvent) {
       uint64_t count;
       [[maybe_unused]] const ssize_t r = read(wake_, &count, sizeof count);
+    } else if (id == kInterruptEvent) {
+      interrupted_ = true;
     } else if (id < watched_.size() && watched_[id].port != nullptr && !watched_[id].ready) {
       watched_[id].ready = true;
       ready_.push_back(PortId{static_cast<uint16_t>(id)});
     }
   }
+  return n > 0;
 }
 
 uint16_t Poller::Receive(rte_mbuf** mbufs, PortId* in_ports, uint16_t n) noexcept {
@@ -124,6 +142,7 @@ uint16_t Poller::ReceiveWatched(rte_mbuf** mbufs, PortId* in_ports, uint16_t n) 
 
 uint16_t Poller::ReceivePolled(rte_mbuf** mbufs, PortId* in_ports, uint16_t n) noexcept {
   uint16_t count = 0;
+  interrupted_ = false;
   for (size_t i = 0; i < polled_.size() && count < n; ++i) {
     if (next_polled_ >= polled_.size()) next_polled_ = 0;
     const Polled& p = polled_[next_polled_++];
@@ -136,10 +155,29 @@ uint16_t Poller::ReceivePolled(rte_mbuf** mbufs, PortId* in_ports, uint16_t n) n
   return count;
 }
 
+bool Poller::Arm() noexcept {
+  if (armed_ && !rearm_) return false;
+  armed_ = true;
+  rearm_ = false;
+  silent_ = 0;
+  for (const Polled& p : polled_) {
+    if (p.interrupt_fd < 0 || !p.port->ArmRx(p.queue)) ++silent_;
+  }
+  return silent_ < polled_.size();
+}
+
+void Poller::SwitchOff() noexcept {
+  armed_ = rearm_ = false;
+  for (const Polled& p : polled_) {
+    if (p.interrupt_fd >= 0) p.port->DisarmRx(p.queue);
+  }
+}
+
 void Poller::Wait(uint32_t timeout_us) noexcept {
-  if (!ready_.empty()) return;
-  Collect(timeout_us);
+  if (!ready_.empty() || interrupted_) return;
+  const bool came = Collect(timeout_us);
   collected_ = true;
+  rearm_ = !came && silent_ == 0 && !polled_.empty();
 }
 
 void Poller::Wake() const noexcept {

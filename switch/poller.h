@@ -12,7 +12,8 @@
 namespace podwire {
 
 /// Which ports a worker receives from, and how it waits for them. Ports with a descriptor are watched by
-/// epoll and read only when something waits there, so idle pods cost nothing; others are polled in turn.
+/// epoll and read only when something waits there, so idle pods cost nothing; others are polled in turn, and
+/// wake us by interrupts where they have some.
 /// Which queues are this worker's is the poll plan's to say.
 class Poller {
  public:
@@ -30,13 +31,21 @@ class Poller {
   /// Up to `n` packets with the port each came in on, from several ports.
   uint16_t Receive(rte_mbuf** mbufs, PortId* in_ports, uint16_t n) noexcept;
 
-  /// Sleeps until a watched port has packets, Wake() is called, or `timeout_us` have passed.
+  /// Before a Wait: switches interrupts on. True: they were not, so Receive must look once more, for they
+  /// tell of what comes from now on only.
+  bool Arm() noexcept;
+  /// When packets come again.
+  void Disarm() noexcept {
+    if (armed_) SwitchOff();
+  }
+  /// Sleeps until a watched port has packets, an armed one gets some, Wake() is called, or `timeout_us` have
+  /// passed.
   void Wait(uint32_t timeout_us) noexcept;
   /// Any thread.
   void Wake() const noexcept;
 
-  /// Some port has no descriptor: sleeping delays its packets.
-  bool has_polled() const { return !polled_.empty(); }
+  /// Some port has neither a descriptor nor, since Arm, interrupts: sleeping delays its packets.
+  bool must_poll() const { return silent_ != 0; }
 
  private:
   struct Watched {
@@ -50,9 +59,12 @@ class Poller {
     QueueCounter* counter;
     PortId id;
     uint16_t queue;
+    int interrupt_fd;  // -1: none
   };
+  void Poll(Port* port, QueueCounter* counter, PortId id, uint16_t queue);
+  void SwitchOff() noexcept;
   void Watch(PortId id, Port* port, QueueCounter* counter);
-  void Collect(uint32_t timeout_us) noexcept;
+  bool Collect(uint32_t timeout_us) noexcept;
   uint16_t ReceiveWatched(rte_mbuf** mbufs, PortId* in_ports, uint16_t n) noexcept;
   uint16_t ReceivePolled(rte_mbuf** mbufs, PortId* in_ports, uint16_t n) noexcept;
 
@@ -65,7 +77,11 @@ class Poller {
   uint32_t watched_count_ = 0;
   uint32_t next_polled_ = 0;
   uint32_t calls_ = 0;
-  bool collected_ = false;  // by Wait, since the last Receive
+  uint32_t silent_ = 0;       // of polled_, those that nothing tells of
+  bool collected_ = false;    // by Wait, since the last Receive
+  bool armed_ = false;        // interrupts are on
+  bool rearm_ = false;        // though they are: the device may be another by now (a vhost-user peer)
+  bool interrupted_ = false;  // since the last look at the polled ports
 };
 
 }  // namespace podwire

@@ -84,6 +84,7 @@ class Worker {
   uint32_t measured_sleeps_ = 0;
   uint64_t measured_from_ns_ = 0;
   bool can_pause_ = false;
+  bool ageing_ = false;  // flows are due to be looked at
   LatencyHistogram latency_;
   // Written by the loop, read by control:
   std::atomic<uint32_t> generation_{0};

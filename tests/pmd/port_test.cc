@@ -105,6 +105,8 @@ TEST_F(PortTest, NullDeviceReceivesAndTakesAll) {
   EXPECT_EQ(port->kind(), PortKind::kVdev);
   EXPECT_TRUE(port->link_up());
   EXPECT_EQ(port->rx_fd(), -1);
+  EXPECT_EQ(port->rx_interrupt_fd(0), -1);
+  EXPECT_FALSE(port->ArmRx(0)) << "must be polled";
   std::array<rte_mbuf*, 32> mbufs;
   ASSERT_EQ(port->RxBurst(0, mbufs.data(), 32), 32);
   EXPECT_EQ(mbufs[0]->pkt_len, 100u);

@@ -1,5 +1,6 @@
 // A vhost-user port with DPDK's virtio-user (dpdk-testpmd, which swaps MACs) as the pod in a second process.
 #include <signal.h>
+#include <sys/epoll.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -15,6 +16,7 @@
 #include <gtest/gtest.h>
 
 #include "net/status.h"
+#include "pmd/fd.h"
 #include "pmd/offload.h"
 #include "pmd/port.h"
 #include "pmd/segment.h"
@@ -234,6 +236,42 @@ TEST_F(VhostUserTest, APeerThatDiesIsReplacedByTheNext) {
     rte_mbuf* m = ChainMbufs(frame, 100, 1);
     if (port_->TxBurst(0, &m, 1) == 0) rte_pktmbuf_free(m);
     EXPECT_EQ(port_->RxBurst(0, &m, 1), 0);
+  }
+}
+
+/// The queue's interrupt comes within `timeout_ms`.
+bool Interrupted(int epoll, int timeout_ms) {
+  epoll_event event;
+  return epoll_wait(epoll, &event, 1, timeout_ms) == 1;
+}
+
+TEST_F(VhostUserTest, AnArmedQueueTellsOfEachFrame) {
+  const int fd = port_->rx_interrupt_fd(0);
+  ASSERT_GE(fd, 0);
+  const Fd epoll(epoll_create1(EPOLL_CLOEXEC));
+  epoll_event event{.events = EPOLLIN | EPOLLET, .data = {}};
+  ASSERT_EQ(epoll_ctl(epoll.get(), EPOLL_CTL_ADD, fd, &event), 0);
+  for (int round = 0; round < 2; ++round) {
+    Peer peer(socket());
+    Connect();
+    EXPECT_EQ(port_->rx_interrupt_fd(0), fd) << "the same for every peer";
+    const Bytes frame(100, 4);
+    for (int i = 0; i < 3; ++i) {
+      port_->DisarmRx(0);
+      while (Interrupted(epoll.get(), 20)) continue;
+      EXPECT_EQ(Echo(ChainMbufs(frame, 100, 1), 1), std::vector<Bytes>{frame});
+      EXPECT_FALSE(Interrupted(epoll.get(), 20)) << "disarmed";
+      ASSERT_TRUE(port_->ArmRx(0));
+      EXPECT_FALSE(Interrupted(epoll.get(), 20)) << "nothing has come";
+      rte_mbuf* m = ChainMbufs(frame, 100, 1);
+      ASSERT_EQ(port_->TxBurst(0, &m, 1), 1);
+      EXPECT_TRUE(Interrupted(epoll.get(), 5000));
+      EXPECT_EQ(port_->RxBurst(0, &m, 1), 1);
+      rte_pktmbuf_free(m);
+    }
+    peer.Kill();
+    ASSERT_TRUE(Eventually([&] { return !port_->link_up(); }));
+    EXPECT_TRUE(port_->ArmRx(0)) << "nobody there, nothing to be told";
   }
 }
 
