@@ -2,6 +2,7 @@
 
 #include <pthread.h>
 
+#include <algorithm>
 #include <chrono>
 #include <condition_variable>
 #include <mutex>
@@ -18,6 +19,7 @@ namespace podwire {
 namespace {
 
 constexpr auto kSweepPeriod = std::chrono::milliseconds(100);
+constexpr size_t kSweepStep = 4096;       // connections; a worker may share the CPU
 constexpr uint32_t kBalancePeriod = 10;   // sweeps
 constexpr uint32_t kNeighborPeriod = 50;  // sweeps
 constexpr uint32_t kFlowsPerStep = 64;    // copied by a worker between two bursts
@@ -125,8 +127,13 @@ class Switch::Impl {
       lock.unlock();
       const uint32_t now = shared.NowMs();
       shared.ForEachFamily([&](auto& table) {
-        const Urgent urgent;  // a worker may wait for the lock that this thread would be put off with
-        table.Sweep(now, shared.timeouts, table.capacity() / 20 + 1024);
+        size_t left = std::min(table.capacity() / 20 + 1024, table.places());
+        while (left > 0) {
+          const Urgent urgent;  // a worker may wait for the lock that this thread would be put off with
+          const size_t step = std::min(left, kSweepStep);
+          table.Sweep(now, shared.timeouts, step);
+          left -= step;
+        }
       });
       if (++rounds % kNeighborPeriod == 0) shared.neighbors.Sweep(now);
       if (rounds % kBalancePeriod == 0) workers.Balance();
