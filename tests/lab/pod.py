@@ -14,6 +14,7 @@ proto, port = sys.argv[1], int(sys.argv[2])
 kind = {"tcp": (socket.SOCK_STREAM, 6), "udp": (socket.SOCK_DGRAM, 17), "sctp": (socket.SOCK_STREAM, 132)}[proto]
 s = socket.socket(socket.AF_INET6 if ":" in sys.argv[3] else socket.AF_INET, *kind)
 s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+if ":" in sys.argv[3]: s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
 s.bind((sys.argv[3], port))
 if proto != "udp": s.listen(64)
 print("ready", flush=True)

@@ -11,8 +11,10 @@ from .run import LabError, in_ns
 
 ECHO = r"""
 import socket, sys, threading
-s = socket.socket(); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-s.bind(("0.0.0.0", int(sys.argv[1]))); s.listen(16); print("ready", flush=True)
+six = ":" in sys.argv[2]
+s = socket.socket(socket.AF_INET6 if six else socket.AF_INET); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+if six: s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+s.bind((sys.argv[2], int(sys.argv[1]))); s.listen(16); print("ready", flush=True)
 def serve(c):
     try:
         while data := c.recv(65536): c.sendall(data)
@@ -35,8 +37,9 @@ class Stream:
 
     def __init__(self, source, target, port=7000):
         self.lab = source.lab
-        self.server = target.reports_ready("-c", ECHO, port)
-        self.path = f"{self.lab.dir}/stream-{source.name}-{target.name}-{port}-{time.monotonic_ns()}"
+        self.server = target.reports_ready("-c", ECHO, port, "::" if ":" in target.address else "0.0.0.0")
+        names = f"{source.name}-{target.name}".replace("/", "-")
+        self.path = f"{self.lab.dir}/stream-{names}-{port}-{time.monotonic_ns()}"
         self.client = source.spawn(sys.executable, "-c", STREAM, target.address, port, log=self.path)
         wait_for(lambda: self.times(), what=f"a TCP connection from {source.name} to {target.name}")
 
