@@ -21,6 +21,19 @@ for i in range(int(sys.argv[3])):
 """
 
 
+NEW_CONNECTIONS = r"""
+import socket, sys, time
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+port = 0
+while True:
+    try: s.sendto(b"x", (sys.argv[1], 1024 + port % 60000))
+    except OSError: pass
+    port += 1
+    time.sleep(0.001)
+"""
+SPACE = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "default"}}
+
+
 class Watch:
     """`podwire drops --watch -o json` and what it has printed."""
 
@@ -127,21 +140,26 @@ def flood(checks, a, web, client, other):
     a.delete(policy("deny-all", {"app": "web"}))
 
 
+def log_files(a):
+    """The oldest first."""
+    return sorted(glob.glob(os.path.join(a.config["stateDir"], "verdicts*.log")), key=os.path.getmtime)
+
+
 def lines_of(a):
     """Of all the log's files, the oldest first."""
-    files = sorted(glob.glob(os.path.join(a.config["stateDir"], "verdicts*.log")), key=os.path.getmtime)
-    return [json.loads(line) for f in files for line in open(f).read().split("\n")[:-1]]
+    return [json.loads(line) for f in log_files(a) for line in open(f).read().split("\n")[:-1]]
+
+
+def log_level(a, value):
+    return a.cli("apply", "-f", "-", stdin=json.dumps(
+        {**SPACE, "metadata": {"name": "default", "annotations": {"podwire.io/policy-log": value}}})).stdout
 
 
 def log(checks, a, web, client):
-    space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "default"}}
-
-    def level(value):
-        a.apply({**space, "metadata": {"name": "default", "annotations": {"podwire.io/policy-log": value}}})
     client.connects(web, 80)
     checks.equal(lines_of(a), [], "nothing is logged without the annotation")
     a.apply(policy("web", {"app": "web"}, [{"ports": [{"port": 80}]}]))
-    level("denied")
+    log_level(a, "denied")
     client.connects(web, 80)
     client.connects(web, 81, timeout=0.3)
     line = wait_for(lambda: lines_of(a), what="a line in the policy log")[0]
@@ -149,29 +167,57 @@ def log(checks, a, web, client):
     checks.equal(seen, {"verdict": "denied", "reason": "policy_denied_ingress", "protocol": "tcp", "srcPod": "default/client",
                         "dstPod": "default/web", "dstPort": 81, "direction": "ingress", "policies": ["default/web"]},
                  "`denied` logs the denied connection and not the allowed one")
-    level("all")
+    log_level(a, "all")
     client.connects(web, 80)
     wait_for(lambda: any(entry["verdict"] == "allowed" for entry in lines_of(a)), what="an allowed connection's line")
     line = next(entry for entry in lines_of(a) if entry["verdict"] == "allowed")
     checks.equal([line["dstPort"], line["ingressPolicy"], line["ingressRule"]], [80, "default/web", 0],
                  "`all` logs an allowed one with the rule that allows it")
-    checks.check("expected denied or all" in a.cli("apply", "-f", "-", stdin=json.dumps(
-        {**space, "metadata": {"name": "default", "annotations": {"podwire.io/policy-log": "some"}}})).stdout, "another value is warned of")
-    level("denied")
+    checks.check("expected denied or all" in log_level(a, "some"), "another value is warned of")
+    log_level(a, "denied")
     for i in range(3):
         client.run(sys.executable, "-c", BURST, web.address, 2000 + 500 * i, 3000, 8)
         time.sleep(1)
-    files = glob.glob(os.path.join(a.config["stateDir"], "verdicts*.log"))
-    sizes = [os.path.getsize(f) for f in files]
-    checks.check(len(files) <= 2 and all(s <= 1 << 20 for s in sizes), "the log's files are bounded", sizes)
     left_out = sum(entry.get("leftOut", 0) for entry in lines_of(a))
     checks.check(left_out > 0, "what is left out is counted", left_out)
-    a.apply(space)
+    a.apply(SPACE)
     time.sleep(0.3)
     before = len(lines_of(a))
     client.connects(web, 82, timeout=0.3)
     time.sleep(0.3)
     checks.equal(len(lines_of(a)), before, "without the annotation no more")
+
+
+def rotated(checks, a, web, client, other):
+    """New connections without end: the log keeps to its size and its number of files, and the oldest lines go."""
+    log_level(a, "all")
+    first = lines_of(a)[0]
+    floods = [source.spawn(sys.executable, "-c", NEW_CONNECTIONS, target.address)
+              for source, target in ((client, web), (client, other), (other, client))]
+    olds, most_files, largest = set(), 0, 0
+
+    def turned_twice():
+        nonlocal most_files, largest
+        files = log_files(a)
+        most_files, largest = max(most_files, len(files)), max(largest, *(os.path.getsize(f) for f in files))
+        with open(os.path.join(a.config["stateDir"], "verdicts.1.log")) as f:
+            olds.add(f.readline())  # the time in its first line is its name
+        return len(olds) >= 3
+
+    def looked():
+        try:
+            return turned_twice()
+        except FileNotFoundError:  # it has just been renamed, or there is none yet
+            return False
+    wait_for(looked, timeout=60, what="the policy log's third file")
+    for flood in floods:
+        a.lab.end(flood)
+    a.apply(SPACE)
+    time.sleep(0.3)
+    checks.check(most_files == 2 and largest <= 1 << 20, "the log's files are two, of a megabyte at most, all the while",
+                 f"{most_files} files, the largest {largest} bytes")
+    lines = lines_of(a)
+    checks.check(first not in lines and len(lines) > 1000, "the oldest lines have gone, every line is whole", f"{len(lines)} lines")
 
 
 def test(lab, checks):
@@ -186,6 +232,7 @@ def test(lab, checks):
     cut(checks, a, web, client)
     flood(checks, a, web, client, other)
     log(checks, a, web, client)
+    rotated(checks, a, web, client, other)
     last = Watch(a)
     time.sleep(0.5)
     status, seconds = a.stop()
