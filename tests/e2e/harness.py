@@ -33,6 +33,19 @@ class Checks:
         seen = ", ".join(f"{k} {books[k]}" for k in ("received", "generated", "sent", "dropped", "consumed", "queued"))
         return self.check(books["received"] > 0 or not node.pods, f"the books of {node.name} balance", seen)
 
+    def exchange(self, a, b, mtu, seconds=1):
+        """Traffic of each kind between two pods, both ways; `mtu` is the way's."""
+        headers = 48 if ":" in a.address else 28
+        for source, target in ((a, b), (b, a)):
+            way = f"{source.name} to {target.name}"
+            self.check(source.wait_reaches(target) < 3, f"{way}: the first ping is answered")
+            self.equal(source.ping(target, size=mtu - headers, df=True), 3, f"{way}: pings of {mtu} bytes, DF")
+            self.equal(source.ping(target, size=6000), 3, f"{way}: pings of {6000 + headers} bytes in fragments")
+            rate, stalls = source.iperf(target, seconds)
+            self.check(rate > 0.01 and stalls == 0, f"{way}: TCP, {seconds} s", f"{rate:.2f} Gbit/s, {stalls} stalls")
+            target.listen(5300, "udp")
+            self.check(source.connects(target, 5300, "udp"), f"{way}: UDP is answered")
+
     def refused(self, done, status, *words):
         """A command that must have failed with this exit status, saying these words."""
         said = " ".join(done.stdout.split())

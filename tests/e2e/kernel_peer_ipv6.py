@@ -7,20 +7,6 @@ from lab import Capture, HostGwNode, KernelNode, Node, announce
 NETWORK = {"Network": "10.244.0.0/16", "EnableIPv6": True, "IPv6Network": "fd44::/48"}
 
 
-def exchange(checks, ours, theirs, mtu):
-    headers = 48 if ":" in ours.address else 28
-    for source, target in ((ours, theirs), (theirs, ours)):
-        way = f"{source.name} to {target.name}"
-        checks.check(source.wait_reaches(target) < 3, f"{way}: the first ping is answered")
-        checks.equal(source.ping(target, size=mtu - headers, df=True), 3, f"{way}: pings of {mtu} bytes, DF")
-        checks.equal(source.ping(target, size=5000), 3, f"{way}: pings of {5000 + headers} bytes in fragments")
-        rate, stalls = source.iperf(target, 2)
-        checks.check(rate > 0.01 and stalls == 0, f"{way}: iperf3, 2 s", f"{rate:.2f} Gbit/s, {stalls} stalls")
-        port = 5300 if ":" in ours.address else 5301
-        target.listen(port, "udp")
-        checks.check(source.connects(target, port, "udp"), f"{way}: UDP is answered")
-
-
 def with_vxlan(lab, checks):
     node = Node(lab, "node-v", host=1, pod_cidr="10.244.1.0/24", pod_cidr6="fd44:0:0:1::/64", families="46",
                 network={**NETWORK, "Backend": {"Type": "vxlan"}}).start()
@@ -28,8 +14,8 @@ def with_vxlan(lab, checks):
     announce([node], plain=[plain])
     plain.add_peer(node)
     pod = node.attach("pod-v")
-    exchange(checks, pod.by_ipv6(), plain.pod.by_ipv6(), 1430)
-    exchange(checks, pod, plain.pod, 1430)
+    checks.exchange(pod.by_ipv6(), plain.pod.by_ipv6(), 1430, 2)
+    checks.exchange(pod, plain.pod, 1430, 2)
     with Capture(lab, plain.ns, "eth0", "ip6 and udp dst port 8472") as capture:
         checks.equal(pod.by_ipv6().ping(plain.pod.by_ipv6()), 3, "pod-v pings the plain node's pod")
     checks.check(capture.count >= 6, "VXLAN over IPv6 to UDP port 8472, both ways", f"{capture.count} packets")
@@ -44,8 +30,8 @@ def with_routes(lab, checks):
     announce([node], "host-gw", plain=[plain])
     plain.add_direct_peer(node)
     pod = node.attach("pod-h")
-    exchange(checks, pod.by_ipv6(), plain.pod.by_ipv6(), 1500)
-    exchange(checks, pod, plain.pod, 1500)
+    checks.exchange(pod.by_ipv6(), plain.pod.by_ipv6(), 1500, 2)
+    checks.exchange(pod, plain.pod, 1500, 2)
 
 
 def test(lab, checks):

@@ -14,18 +14,6 @@ BACKENDS = {
 }
 
 
-def both_ways(checks, a, b, mtu, seconds):
-    for source, target in ((a, b), (b, a)):
-        way = f"{source.name} to {target.name}"
-        checks.check(source.wait_reaches(target) < 2, f"{way}: the first ping is answered")
-        checks.equal(source.ping(target, size=mtu - 28, df=True), 3, f"{way}: pings of {mtu} bytes, DF")
-        checks.equal(source.ping(target, size=6000), 3, f"{way}: pings of 6028 bytes in fragments")
-        rate, stalls = source.iperf(target, seconds)
-        checks.check(rate > 0.01 and stalls == 0, f"{way}: TCP", f"{rate:.2f} Gbit/s, {stalls} stalls")
-        target.listen(5300, "udp")
-        checks.check(source.connects(target, 5300, "udp"), f"{way}: UDP is answered")
-
-
 def on_the_wire(lab, checks, a, b, subnet, expression, what):
     with Capture(lab, lab.router, f"br-{subnet}", expression) as capture:
         checks.equal(a.ping(b), 3, f"{a.name} pings {b.name}")
@@ -53,14 +41,14 @@ def test(lab, checks):
     seen = json.loads(pod_a.run("ip", "-j", "link", "show", "eth0").stdout)[0]["mtu"]
     checks.equal(seen, mtu, "the pod's MTU")
     direct = backend in ("host-gw", "direct-routing")
-    both_ways(checks, pod_a, pod_b, mtu, 1)
+    checks.exchange(pod_a, pod_b, mtu)
     on_the_wire(lab, checks, pod_a, pod_b, "a", on_wire, "plain IP" if direct else f"{backend} datagrams")
     too_big(checks, a, pod_b, 1500 if direct else mtu)
     if backend == "direct-routing":
         c = Node(lab, "node-c", subnet="b", host=3, pod_cidr="10.244.3.0/24", network=conf).start()
         announce([a, b, c], kind)
         pod_c = c.attach("pod-c")
-        both_ways(checks, pod_a, pod_c, mtu, 1)
+        checks.exchange(pod_a, pod_c, mtu)
         on_the_wire(lab, checks, pod_a, pod_c, "b", "udp port 8472", "vxlan datagrams")
         on_the_wire(lab, checks, pod_a, pod_b, "a", "src net 10.244.0.0/16", "plain IP still")
 

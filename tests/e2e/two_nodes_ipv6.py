@@ -15,19 +15,6 @@ def overhead(backend, outer):
     return 0 if backend == "host-gw" else 70 if outer == 6 else 50
 
 
-def both_ways(checks, a, b, mtu):
-    headers = 48 if ":" in a.address else 28
-    for source, target in ((a, b), (b, a)):
-        way = f"{source.name} to {target.name}"
-        checks.check(source.wait_reaches(target) < 3, f"{way}: the first ping is answered")
-        checks.equal(source.ping(target, size=mtu - headers, df=True), 3, f"{way}: pings of {mtu} bytes, DF")
-        checks.equal(source.ping(target, size=6000), 3, f"{way}: pings of {6000 + headers} bytes in fragments")
-        rate, stalls = source.iperf(target, 1)
-        checks.check(rate > 0.01 and stalls == 0, f"{way}: TCP", f"{rate:.2f} Gbit/s, {stalls} stalls")
-        target.listen(5300 if ":" in a.address else 5301, "udp")
-        checks.check(source.connects(target, 5300 if ":" in a.address else 5301, "udp"), f"{way}: UDP is answered")
-
-
 def explained(node, source, target, port):
     done = node.cli("explain", "--from", source.address, "--to", f"[{target.address}]:{port}", "-o", "json", check=False)
     return json.loads(done.stdout)["verdict"]
@@ -80,9 +67,9 @@ def test(lab, checks):
     checks.equal(six_a.ping(pod_a.result["ips"][-1]["gateway"]), 3, "the gateway answers pings")
     neighbours = pod_a.run("ip", "-6", "neigh", "show", "dev", "eth0").stdout
     checks.check("PERMANENT" in neighbours, "the gateway is a permanent neighbour", neighbours.strip())
-    both_ways(checks, six_a, six_b, mtu)
+    checks.exchange(six_a, six_b, mtu)
     if dual:
-        both_ways(checks, pod_a, pod_b, mtu)
+        checks.exchange(pod_a, pod_b, mtu)
     expression = {"host-gw": "src net fd44::/48", "vxlan": f"ip{'6' if outer == 6 else ''} and udp port 8472"}[backend]
     with Capture(lab, lab.router, "br-a", expression) as capture:
         checks.equal(six_a.ping(six_b), 3, "pod-a pings pod-b")
