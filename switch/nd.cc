@@ -256,16 +256,17 @@ NdResult FromUnderlay(const LocalNode& local, const PortSlot& slot, const Messag
     if (m.src == own) return Drop(DropReason::kSpoofedAddress);
     const bool asks_us = m.target == own;
     const IpPrefix subnet = IpPrefix::Make(own, local.underlay_length6);
-    if (m.source_mac) neighbors.Learn(m.src, *m.source_mac, now_ms, asks_us && subnet.Contains(m.src));
+    if (m.source_mac)
+      neighbors.TakeSolicitation(m.src, *m.source_mac, now_ms, asks_us && subnet.Contains(m.src));
     return asks_us ? Advertise(pool, m, own, slot.own_mac, kOverride) : NdResult{};
   }
   if (m.type != ND_NEIGHBOR_ADVERT) return {};
   if (m.target == own) return Drop(DropReason::kSpoofedAddress);
-  if (!m.target_mac) {
-    if ((m.flags & kSolicited) != 0) neighbors.Confirm(m.target, now_ms);
-  } else if ((m.flags & (kSolicited | kOverride)) != 0) {
-    neighbors.Learn(m.target, *m.target_mac, now_ms, false);
-  }
+  neighbors.TakeAdvertisement({.target = m.target,
+                               .mac = m.target_mac,
+                               .solicited = (m.flags & kSolicited) != 0,
+                               .overrides = (m.flags & kOverride) != 0},
+                              now_ms);
   return {};
 }
 

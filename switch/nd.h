@@ -27,8 +27,10 @@ struct NdResult {
 /// Pod ports: each on-link address but the pod's own is at the gateway's MAC, as with ARP; the gateway's own
 /// addresses are also defended (RFC 4862 5.4), and routers are solicited there: the answer has a lifetime and
 /// the MTU, no prefix. A sender that is not the pod is refused. Underlay: solicitations for the node's IPv6
-/// address are answered. The neighbour table learns who asked or answered us; who tells others only updates
-/// what it already knows. Multicast listeners' reports, which nobody needs, end here.
+/// address are answered. The neighbour table learns who asked us, and takes advertisements of neighbours that
+/// it has a slot for by RFC 4861 7.2.5; who asks others only updates what it already knows. The switch sends
+/// from that address alone, so nobody solicits a link-local address of the port. Multicast listeners'
+/// reports, which nobody needs, end here.
 NdResult HandleNd(const Tables& tables, const Packet6& packet, NeighborTable& neighbors, rte_mempool& pool,
                   uint32_t now_ms) noexcept;
 

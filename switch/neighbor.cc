@@ -124,32 +124,61 @@ NeighborId NeighborTable::SlotFor(const IpAddress& address, uint32_t now_ms) noe
   return FindLocked(address, now_ms);
 }
 
-void NeighborTable::Learn(const IpAddress& address, const MacAddr& mac, uint32_t now_ms, bool add) noexcept {
-  {
-    const std::lock_guard lock(mutex_);
-    if (!add && !index_.contains(address)) return;
-    const NeighborId id = FindLocked(address, now_ms);
-    if (id == kNoNeighbor) return;
-    Slot& slot = slots_[id.value() & kIndexMask];
-    if ((slot.word.load(std::memory_order_relaxed) & kPermanent) != 0) return;
-    const uint32_t age = ElapsedMs(now_ms, slot.confirmed_ms.load(std::memory_order_relaxed));
-    slot.confirmed_ms.store(now_ms, std::memory_order_relaxed);
-    const uint64_t before = slot.word.load(std::memory_order_relaxed);
-    const uint64_t word = before >> kOwnerShift << kOwnerShift | kKnown | Pack(mac);
-    if (word == before && age < kReachableMs + kStaleMs) return;
-    slot.word.store(word, std::memory_order_release);
-  }
+NeighborTable::Slot* NeighborTable::LearningSlotLocked(const IpAddress& address, uint32_t now_ms, bool add) {
+  if (!add && !index_.contains(address)) return nullptr;
+  const NeighborId id = FindLocked(address, now_ms);
+  if (id == kNoNeighbor) return nullptr;
+  Slot& slot = slots_[id.value() & kIndexMask];
+  return (slot.word.load(std::memory_order_relaxed) & kPermanent) != 0 ? nullptr : &slot;
+}
+
+void NeighborTable::StoreLocked(Slot& slot, const MacAddr& mac, uint32_t confirmed_ms, uint32_t now_ms) {
+  const uint32_t age = ElapsedMs(now_ms, slot.confirmed_ms.load(std::memory_order_relaxed));
+  slot.confirmed_ms.store(confirmed_ms, std::memory_order_relaxed);
+  const uint64_t before = slot.word.load(std::memory_order_relaxed);
+  const uint64_t word = before >> kOwnerShift << kOwnerShift | kKnown | Pack(mac);
+  if (word == before && age < kReachableMs + kStaleMs) return;
+  slot.word.store(word, std::memory_order_release);
   changes_.fetch_add(1, std::memory_order_release);
 }
 
-void NeighborTable::Confirm(const IpAddress& address, uint32_t now_ms) noexcept {
+void NeighborTable::Learn(const IpAddress& address, const MacAddr& mac, uint32_t now_ms, bool add) noexcept {
   const std::lock_guard lock(mutex_);
-  const auto it = index_.find(address);
-  if (it == index_.end()) return;
-  Slot& slot = slots_[it->second];
-  const uint32_t age = ElapsedMs(now_ms, slot.confirmed_ms.load(std::memory_order_relaxed));
-  const bool known = (slot.word.load(std::memory_order_relaxed) & kKnown) != 0;
-  if (known && age < kReachableMs + kStaleMs) slot.confirmed_ms.store(now_ms, std::memory_order_relaxed);
+  if (Slot* slot = LearningSlotLocked(address, now_ms, add)) StoreLocked(*slot, mac, now_ms, now_ms);
+}
+
+void NeighborTable::TakeAdvertisement(const Advertisement& a, uint32_t now_ms) noexcept {
+  const std::lock_guard lock(mutex_);
+  Slot* slot = LearningSlotLocked(a.target, now_ms, false);
+  if (slot == nullptr) return;
+  const uint64_t word = slot->word.load(std::memory_order_relaxed);
+  const uint32_t age = ElapsedMs(now_ms, slot->confirmed_ms.load(std::memory_order_relaxed));
+  const uint32_t stale_since = now_ms - kReachableMs;
+  if ((word & kKnown) == 0 ||
+      age >= kReachableMs + kStaleMs) {  // INCOMPLETE: the flag to override is ignored
+    if (a.mac) StoreLocked(*slot, *a.mac, a.solicited ? now_ms : stale_since, now_ms);
+    return;
+  }
+  const MacAddr cached = Unpack(word);
+  const bool differs = a.mac && *a.mac != cached;
+  if (differs && !a.overrides) {
+    if (age < kReachableMs) slot->confirmed_ms.store(stale_since, std::memory_order_relaxed);
+  } else if (a.solicited) {
+    StoreLocked(*slot, a.mac.value_or(cached), now_ms, now_ms);
+  } else if (differs) {
+    StoreLocked(*slot, *a.mac, stale_since, now_ms);
+  }
+}
+
+void NeighborTable::TakeSolicitation(const IpAddress& address, const MacAddr& mac, uint32_t now_ms,
+                                     bool add) noexcept {
+  const std::lock_guard lock(mutex_);
+  Slot* slot = LearningSlotLocked(address, now_ms, add);
+  if (slot == nullptr) return;
+  const uint64_t word = slot->word.load(std::memory_order_relaxed);
+  const uint32_t age = ElapsedMs(now_ms, slot->confirmed_ms.load(std::memory_order_relaxed));
+  const bool same = (word & kKnown) != 0 && age < kReachableMs + kStaleMs && Unpack(word) == mac;
+  if (!same) StoreLocked(*slot, mac, now_ms - kReachableMs, now_ms);
 }
 
 bool NeighborTable::SetPermanent(const IpAddress& address, const MacAddr& mac) noexcept {

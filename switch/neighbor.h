@@ -25,7 +25,7 @@ enum class NeighborState : uint8_t {
   kNone,       ///< nothing known, nobody asked
   kResolving,  ///< asked, no answer yet
   kReachable,  ///< confirmed within 30 s
-  kStale,      ///< confirmed within 90 s: used, and asked again
+  kStale,      ///< confirmed within 90 s, or in doubt: used, and asked again
   kPermanent,  ///< configured: never asked for, never forgotten
 };
 
@@ -58,8 +58,19 @@ class NeighborTable {
 
   /// `address` has said that it is at `mac`. Ignored for addresses without a slot unless `add`.
   void Learn(const IpAddress& address, const MacAddr& mac, uint32_t now_ms, bool add) noexcept;
-  /// It is known that `address`, if it is in the table, still has the MAC that it had.
-  void Confirm(const IpAddress& address, uint32_t now_ms) noexcept;
+
+  /// A neighbour advertisement (RFC 4861 4.4): its target, flags, and the link-layer address if it has one.
+  struct Advertisement {
+    IpAddress target;
+    std::optional<MacAddr> mac{};
+    bool solicited = false;
+    bool overrides = false;
+  };
+  /// RFC 4861 7.2.5 (for hosts: nothing depends on IsRouter). Addresses without a slot are nobody's concern.
+  void TakeAdvertisement(const Advertisement& a, uint32_t now_ms) noexcept;
+  /// RFC 4861 7.2.3: `address` has asked for somebody, and gave `mac` as its own: kStale if that is new, for
+  /// it does not say that packets arrive there. Without a slot: ignored unless `add`.
+  void TakeSolicitation(const IpAddress& address, const MacAddr& mac, uint32_t now_ms, bool add) noexcept;
 
   /// Fixes a neighbour's MAC for good: no probe, no aging, no answer changes it. Before the workers start;
   /// false when the table is full.
@@ -71,7 +82,7 @@ class NeighborTable {
   /// Frees unused slots. From a maintenance thread, every few seconds.
   void Sweep(uint32_t now_ms) noexcept;
 
-  /// Counts up when a Learn says something new: packets that wait may go, and copies of the MAC are out of
+  /// Counts up when something new is learned: packets that wait may go, and copies of the MAC are out of
   /// date.
   uint32_t changes() const noexcept { return changes_.load(std::memory_order_acquire); }
 
@@ -79,7 +90,7 @@ class NeighborTable {
     IpAddress address;
     MacAddr mac;
     NeighborState state = NeighborState::kNone;
-    uint32_t age_ms = 0;  ///< since the last answer; 0 if there was none
+    uint32_t age_ms = 0;  ///< since the last answer, at least kReachableMs if kStale; 0 if there was none
   };
   /// Sorted by address, for listing.
   std::vector<Entry> Snapshot(uint32_t now_ms) const;
@@ -97,6 +108,9 @@ class NeighborTable {
 
   // Under mutex_:
   NeighborId FindLocked(const IpAddress& address, uint32_t now_ms);  // or adds
+  Slot* LearningSlotLocked(const IpAddress& address, uint32_t now_ms,
+                           bool add);  // nullptr: not to be learned
+  void StoreLocked(Slot& slot, const MacAddr& mac, uint32_t confirmed_ms, uint32_t now_ms);
   std::optional<uint16_t> TakeSlotLocked(uint32_t now_ms);
   void FreeLocked(uint16_t index);
 

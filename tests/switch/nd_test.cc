@@ -230,13 +230,23 @@ TEST_F(NdTest, WhatIsLearned) {
   ExpectNothing(advertises(kPeerMac, 0x6000));
   EXPECT_TRUE(neighbors_.Snapshot(kNow).empty()) << "nobody waits for it";
   const NeighborId id = neighbors_.SlotFor(Ip6(kPeer), kNow);
-  ExpectNothing(advertises(kPeerMac, 0x6000));
-  EXPECT_EQ(neighbors_.Use(id, kNow).mac, kPeerMac);
+  ExpectNothing(advertises(kPeerMac, 0));
+  EXPECT_EQ(Known(kPeer), kPeerMac) << "the first is taken whatever its flags";
+  EXPECT_TRUE(neighbors_.Use(id, kNow).probe) << "but not believed";
   const MacAddr other = Mac("02:00:00:00:01:08");
-  ExpectNothing(advertises(other, 0));
-  EXPECT_EQ(neighbors_.Use(id, kNow).mac, kPeerMac) << "neither asked for nor to override";
+  ExpectNothing(advertises(other, 0x4000));
+  EXPECT_EQ(Known(kPeer), kPeerMac) << "not to override";
   ExpectNothing(advertises(other, 0x2000));
-  EXPECT_EQ(neighbors_.Use(id, kNow).mac, other);
+  EXPECT_EQ(Known(kPeer), other);
+}
+
+TEST_F(NdTest, WhoAsksIsInDoubtUntilItAnswers) {
+  ASSERT_NE(Underlay(PeerSays(kNs, kPeer, "ff02::1:ff00:1", Target(kNode) + Link(1, kPeerMac))).answer,
+            nullptr);
+  const NeighborId id = neighbors_.SlotFor(Ip6(kPeer), kNow);
+  EXPECT_TRUE(neighbors_.Use(id, kNow).probe);
+  ExpectNothing(Underlay(PeerSays(kNa, kPeer, kNode, Target(kPeer), 0x4000)));
+  EXPECT_FALSE(neighbors_.Use(id, kNow + NeighborTable::kProbeIntervalMs).probe);
 }
 
 TEST_F(NdTest, AnAnswerWithoutAddressConfirmsWhatIsKnown) {
