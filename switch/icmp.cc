@@ -1,14 +1,13 @@
 #include "switch/icmp.h"
 
 #include <algorithm>
-#include <cstring>
 #include <type_traits>
 
 #include <rte_icmp.h>
 #include <rte_ip.h>
 
 #include "net/checksum.h"
-#include "pmd/offload.h"
+#include "switch/icmp_error.h"
 #include "switch/tables.h"
 
 namespace podwire {
@@ -19,7 +18,6 @@ constexpr uint8_t kUnreachable = 3, kTimeExceededType = 11;
 constexpr uint8_t kTtl = 64;
 constexpr uint8_t kInternetworkControl = 0xc0;  // RFC 1812 4.3.2.5: precedence of ICMP errors
 constexpr uint16_t kMaxError = 576;
-constexpr uint16_t kHeaders = sizeof(rte_ipv4_hdr) + sizeof(rte_icmp_hdr);
 
 struct TypeCode {
   uint8_t type, code;
@@ -100,39 +98,17 @@ bool MayReport(const Packet& packet) noexcept {
 rte_mbuf* BuildIcmpError(rte_mempool& pool, const Packet& packet, IcmpError error, uint16_t mtu, Ipv4 source,
                          Packet& out) noexcept {
   if (!MayReport(packet)) return nullptr;
-  const uint16_t quoted = std::min<uint16_t>(packet.l3_len, kMaxError - kHeaders);
-  const auto total = static_cast<uint16_t>(kHeaders + quoted);
-  rte_mbuf* m = rte_pktmbuf_alloc(&pool);
-  if (m == nullptr) return nullptr;
-  auto* ip = reinterpret_cast<rte_ipv4_hdr*>(rte_pktmbuf_append(m, total));
-  auto* icmp = reinterpret_cast<rte_icmp_hdr*>(ip + 1);
-  auto* quote = reinterpret_cast<uint8_t*>(icmp + 1);
-  const void* original =
-      ip == nullptr ? nullptr : rte_pktmbuf_read(packet.mbuf, packet.l3_offset, quoted, quote);
-  if (original == nullptr) {
-    rte_pktmbuf_free(m);
-    return nullptr;
-  }
-  if (original != quote) std::memcpy(quote, original, quoted);
-  OffloadOf(*m) = {};
-  WriteIp(*ip, total, source, packet.key.src);
+  const auto frame = QuoteInError<rte_ipv4_hdr>(pool, packet, kMaxError);
+  if (frame.mbuf == nullptr) return nullptr;
+  WriteIp(*frame.ip, frame.len, source, packet.key.src);
   const auto [type, code] = TypeOf(error);
-  *icmp = {.icmp_type = type, .icmp_code = code, .icmp_cksum = 0, .icmp_ident = 0, .icmp_seq_nb = 0};
-  if (error == IcmpError::kFragmentationNeeded) icmp->icmp_seq_nb = rte_cpu_to_be_16(mtu);
-  icmp->icmp_cksum = static_cast<uint16_t>(~rte_raw_cksum(icmp, total - sizeof(rte_ipv4_hdr)));
-  out = Packet{};
-  out.mbuf = m;
-  out.kind = PacketKind::kIcmpError;
-  out.key = packet.key;
-  out.key.in_port = kNoPort;
-  out.l4_offset = sizeof(rte_ipv4_hdr);
-  out.l3_len = total;
-  out.ttl = kTtl;
+  rte_icmp_hdr& icmp = *frame.icmp;
+  icmp = {.icmp_type = type, .icmp_code = code, .icmp_cksum = 0, .icmp_ident = 0, .icmp_seq_nb = 0};
+  if (error == IcmpError::kFragmentationNeeded) icmp.icmp_seq_nb = rte_cpu_to_be_16(mtu);
+  icmp.icmp_cksum = static_cast<uint16_t>(~rte_raw_cksum(&icmp, frame.len - sizeof(rte_ipv4_hdr)));
+  out = DescribeError(frame, packet, kTtl);
   out.tos = kInternetworkControl;
-  out.icmp_type = type;
-  out.icmp_code = code;
-  out.dont_fragment = true;
-  return m;
+  return frame.mbuf;
 }
 
 template <class Address>

@@ -10,7 +10,7 @@
 #include <rte_ip.h>
 
 #include "net/checksum.h"
-#include "pmd/offload.h"
+#include "switch/icmp_error.h"
 #include "switch/ip_header.h"
 
 namespace podwire {
@@ -18,7 +18,6 @@ namespace {
 
 constexpr uint8_t kHopLimit = 64;
 constexpr uint16_t kMaxError = 1280;
-constexpr uint16_t kHeaders = sizeof(rte_ipv6_hdr) + sizeof(rte_icmp_hdr);
 
 struct TypeCode {
   uint8_t type, code;
@@ -79,39 +78,17 @@ bool MayReport(const Packet6& packet) noexcept {
 rte_mbuf* BuildIcmpError(rte_mempool& pool, const Packet6& packet, IcmpError error, uint16_t mtu,
                          const Ipv6& source, Packet6& out) noexcept {
   if (!MayReport(packet) || source == Ipv6{}) return nullptr;
-  const uint16_t quoted = std::min<uint16_t>(packet.l3_len, kMaxError - kHeaders);
-  const auto total = static_cast<uint16_t>(kHeaders + quoted);
-  rte_mbuf* m = rte_pktmbuf_alloc(&pool);
-  if (m == nullptr) return nullptr;
-  auto* ip = reinterpret_cast<rte_ipv6_hdr*>(rte_pktmbuf_append(m, total));
-  auto* icmp = reinterpret_cast<rte_icmp_hdr*>(ip + 1);
-  auto* quote = reinterpret_cast<uint8_t*>(icmp + 1);
-  const void* original =
-      ip == nullptr ? nullptr : rte_pktmbuf_read(packet.mbuf, packet.l3_offset, quoted, quote);
-  if (original == nullptr) {
-    rte_pktmbuf_free(m);
-    return nullptr;
-  }
-  if (original != quote) std::memcpy(quote, original, quoted);
-  OffloadOf(*m) = {};
-  WriteIp(*ip, static_cast<uint16_t>(total - sizeof *ip), source, packet.key.src);
+  const auto frame = QuoteInError<rte_ipv6_hdr>(pool, packet, kMaxError);
+  if (frame.mbuf == nullptr) return nullptr;
+  WriteIp(*frame.ip, static_cast<uint16_t>(frame.len - sizeof(rte_ipv6_hdr)), source, packet.key.src);
   const auto [type, code] = TypeOf(error);
-  *icmp = {.icmp_type = type, .icmp_code = code, .icmp_cksum = 0, .icmp_ident = 0, .icmp_seq_nb = 0};
+  rte_icmp_hdr& icmp = *frame.icmp;
+  icmp = {.icmp_type = type, .icmp_code = code, .icmp_cksum = 0, .icmp_ident = 0, .icmp_seq_nb = 0};
   // 32 bits, of which an MTU here needs the lower half.
-  if (error == IcmpError::kFragmentationNeeded) icmp->icmp_seq_nb = rte_cpu_to_be_16(mtu);
-  icmp->icmp_cksum = rte_ipv6_udptcp_cksum(ip, icmp);
-  out = Packet6{};
-  out.mbuf = m;
-  out.kind = PacketKind::kIcmpError;
-  out.key = packet.key;
-  out.key.in_port = kNoPort;
-  out.l4_offset = sizeof *ip;
-  out.l3_len = total;
-  out.ttl = kHopLimit;
-  out.icmp_type = type;
-  out.icmp_code = code;
-  out.dont_fragment = true;
-  return m;
+  if (error == IcmpError::kFragmentationNeeded) icmp.icmp_seq_nb = rte_cpu_to_be_16(mtu);
+  icmp.icmp_cksum = rte_ipv6_udptcp_cksum(frame.ip, &icmp);
+  out = DescribeError(frame, packet, kHopLimit);
+  return frame.mbuf;
 }
 
 }  // namespace podwire
