@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(HERE)
@@ -188,9 +189,9 @@ class Bench:
     def measure_idle(self):
         handlers = {number: signal.getsignal(number) for number in SIGNALS}  # Lab has its own
         try:
-            for case in idle.CASES:
+            for case, measure in {**{c: partial(idle.measure, c) for c in idle.CASES}, "vhost": self.idle_vhost}.items():
                 try:
-                    self.idle[case] = idle.measure(case)
+                    self.idle[case] = measure()
                 except FAILURES as error:
                     self.problem(f"idle {case} left out: {error}")
                     continue
@@ -200,6 +201,9 @@ class Bench:
         finally:
             for number, handler in handlers.items():
                 signal.signal(number, handler)
+
+    def idle_vhost(self):
+        return idle.measure_vhost(latency.Latency(self.dir, self.start, self.captures, self.args.seconds), CASES["l3"])
 
     def measure_latency(self, cases):
         runner = latency.Latency(self.dir, self.start, self.captures, self.args.seconds)

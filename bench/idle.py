@@ -1,9 +1,10 @@
 """What an idle worker costs, and what the first packet after a pause waits for it.
 
-Two nodes' worth of ports: `tap`, pods whose taps wake the worker by epoll; `vdev`, an uplink without a descriptor (DPDK's
-net_af_packet), which an idle worker looks at again and again between short sleeps. CPU time is the worker threads' own
+Three kinds of ports: `tap`, pods whose taps wake the worker by epoll; `vdev`, an uplink without a descriptor (DPDK's
+net_af_packet), which an idle worker looks at again and again between short sleeps; `vhost`, vhost-user ports, which have
+interrupts. CPU time is the worker threads' own
 (schedstat), in percent of one CPU. Latency is one way: from the sender's clock just before sendto() to the kernel's
-receive time stamp in the other namespace, so the receiver's own wake-up is not in it, the sender's system call is.
+receive time stamp in the other namespace, so the receiver's own wake-up is not in it, the sender's system call is. `vhost` is from and to a program that polls (load.c).
 `poll` is the same with a worker that never sleeps: the floor. Needs the build's podwire as well."""
 import os
 import statistics
@@ -14,6 +15,7 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../tests"))
 from lab import Lab, LabError, Node  # noqa: E402
 from lab.run import in_ns, ip  # noqa: E402
+from latency import vhost  # noqa: E402
 from window import favour  # noqa: E402
 
 NETWORK = {"Network": "10.244.0.0/16", "Backend": {"Type": "host-gw"}}
@@ -121,9 +123,28 @@ def measure(case):
                             "first_packet_us": summary(one_way(source_ns, pod.ns, pod.address, PAUSE, SAMPLES)),
                             "busy_us": summary(one_way(source_ns, pod.ns, pod.address, 0.0001, 500))}
         node.stop()
-    floor = result["poll"]["first_packet_us"]["median"]
-    result["extra_us"] = {k: result["adaptive"]["first_packet_us"][k] - floor for k in ("median", "p90", "p99", "max")}
+    result["extra_us"] = extra_us(result)
     return result
+
+
+def measure_vhost(runner, case):
+    """The same from latency.Latency's load: one packet a second."""
+    result = {}
+    for mode in ("adaptive", "poll"):
+        lcores = {"workers": [{"cpu": 1, "mode": mode}], "control": 0}
+        seldom = runner.load(case, 1 / PAUSE, vhost, 1, SAMPLES * PAUSE, lcores=lcores)
+        often = runner.load(case, 10_000, vhost, 1, lcores=lcores)
+        result[mode] = {"cpu_percent": 100 * seldom["cpu"]}
+        for key, r in (("first_packet_us", seldom), ("busy_us", often)):
+            result[mode][key] = {name: r[k] / 1000 for name, k in (("median", "p50"), ("p90", "p90"), ("p99", "p99"), ("max", "max"))}
+    result["extra_us"] = extra_us(result)
+    return result
+
+
+def extra_us(result):
+    """What sleeping adds to a first packet."""
+    floor = result["poll"]["first_packet_us"]["median"]
+    return {k: result["adaptive"]["first_packet_us"][k] - floor for k in ("median", "p90", "p99", "max")}
 
 
 def table(results):

@@ -25,6 +25,7 @@ struct source {
 
 static uint64_t buckets[kBuckets], skipped;
 static uint64_t resumed; /* when the CPU was last had back */
+static uint64_t away;    /* for how long it was not, since counting began */
 
 static unsigned bucket_of(uint64_t v)
 {
@@ -135,6 +136,7 @@ int main(int argc, char **argv)
     for (uint64_t now, last = begin; (now = rte_rdtsc()) < end; last = now) {
         if (now - last > longest) {
             resumed = now;
+            if (counting) away += now - last;
             begin += now - last; /* what would have been sent is not made up for */
         }
         if (!counting && now >= counted) {
@@ -152,8 +154,8 @@ int main(int argc, char **argv)
     }
     uint64_t all = 0;
     for (unsigned b = 0; b < kBuckets; ++b) all += buckets[b];
-    printf("sent=%.0f received=%.0f full=%.0f skipped=%.0f p50=%.0f p99=%.0f p99.9=%.0f max=%.0f\n", (double)(sources[0].sent + sources[1].sent) / seconds,
-           (double)received / seconds, (double)(sources[0].full + sources[1].full) / seconds, (double)skipped / seconds, percentile(all, 0.5), percentile(all, 0.99),
+    printf("sent=%.0f received=%.0f full=%.0f skipped=%.0f away=%.6f p50=%.0f p90=%.0f p99=%.0f p99.9=%.0f max=%.0f\n", (double)(sources[0].sent + sources[1].sent) / seconds,
+           (double)received / seconds, (double)(sources[0].full + sources[1].full) / seconds, (double)skipped / seconds, (double)away / hz / seconds, percentile(all, 0.5), percentile(all, 0.9), percentile(all, 0.99),
            percentile(all, 0.999), percentile(all, 1));
     return 0;
 }

@@ -10,7 +10,7 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "tests"))
 from lab.node import file_prefix  # noqa: E402
-from window import favour, find_thread, measure, waited  # noqa: E402
+from window import favour, find_thread, measure, ran, waited  # noqa: E402
 
 SETTLED = 1e-4    # misses a packet below which the flow table is warm
 MBUF_BYTES = 2432  # a small mbuf's share of its pool, of which memoryMb gives three eighths
@@ -116,6 +116,10 @@ class Podwired:
     def favour(self):
         for thread in self.threads():
             favour(self.process.pid, thread)
+
+    def ran(self):
+        """CPU seconds of all workers."""
+        return sum(ran(self.process.pid, thread) for thread in self.threads())
 
     def waited(self):
         """Seconds that each worker has waited for its CPU."""

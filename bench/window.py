@@ -80,6 +80,12 @@ def cpu_ticks():
     return ticks
 
 
+def ran(pid, tid):
+    """CPU seconds of the thread."""
+    with open(f"/proc/{pid}/task/{tid}/schedstat") as f:
+        return int(f.read().split()[0]) / 1e9
+
+
 def waited(pid, tid):
     """Seconds the thread has waited for its CPU."""
     with open(f"/proc/{pid}/task/{tid}/schedstat") as f:

@@ -53,6 +53,7 @@ class FailuresTest(unittest.TestCase):
         self.bench.captures = self.bench.probe = self.bench.tsc_hz = None
         self.bench.results, self.bench.specials, self.bench.problems = {}, {}, []
         self.bench.idle, self.bench.latency = {}, {}
+        self.bench.idle_vhost = dying(DEATHS[0])
         silent = mock.patch.object(bench, "say")
         silent.start()
         self.addCleanup(silent.stop)
