@@ -42,14 +42,39 @@ def parse(words=None):
     parser.add_argument("--idle", action="store_true", help="what an idle worker costs and first packets wait; the table only if "
                         "--case, --flows or --quick is given too")
     parser.add_argument("--latency", action="store_true", help="each case's latency at half load; the table as with --idle")
+    parser.add_argument("--policy-scale", action="store_true", help="first: what a large cluster's policies cost a node, instead of all of the above; "
+                        "see scripts/bench --policy-scale --help")
     parser.add_argument("--no-ovs", action="store_true", help="without Open vSwitch")
     parser.add_argument("--no-testpmd", action="store_true", help="without dpdk-testpmd")
     parser.add_argument("--no-verify", action="store_true", help="without the look at what comes out")
     args = parser.parse_args(words)
+    if args.policy_scale:
+        parser.error("--policy-scale comes first, and has arguments of its own")
     args.rounds = args.rounds or (3 if args.quick else 5)
     args.seconds = args.seconds or (1 if args.quick else 2)
     return args
 
 
+def parse_policy_scale(words, description=None):
+    parser = argparse.ArgumentParser(prog="scripts/bench --policy-scale", description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pods", type=positive(int), default=100_000, help="of the cluster (100000), --local included")
+    parser.add_argument("--policies", type=positive(int), default=10_000, help="NetworkPolicies (10000)")
+    parser.add_argument("--cluster-policies", type=positive(int), default=200, help="ClusterNetworkPolicies (200)")
+    parser.add_argument("--namespaces", type=positive(int), default=100, help="(100)")
+    parser.add_argument("--local", type=positive(int), default=500, help="pods of this node (500)")
+    parser.add_argument("--local-namespaces", type=positive(int), default=50, help="that they are in (50)")
+    parser.add_argument("--changes", type=int, default=200, help="of each kind (200)")
+    parser.add_argument("--memory", type=positive(int), default=512, help="podwired's memoryMb (512)")
+    parser.add_argument("--restart", action="store_true", help="measure a restart too")
+    parser.add_argument("--json", metavar="FILE", help="write the figures there as well")
+    args = parser.parse_args(words)
+    if args.local >= args.pods or args.local_namespaces >= args.namespaces or args.namespaces > args.policies:
+        parser.error("expected --local below --pods, --local-namespaces below --namespaces, and no more --namespaces than --policies")
+    return args
+
+
 if __name__ == "__main__":
-    parse()
+    if sys.argv[1:2] == ["--policy-scale"]:
+        parse_policy_scale(sys.argv[2:], "What a large cluster's policies cost a node (docs/benchmark.md).")
+    else:
+        parse()

@@ -35,13 +35,16 @@ class ArgumentsTest(unittest.TestCase):
     def test_bad_arguments_change_nothing(self):
         for words, named in ((["--bogus"], "--bogus"), (["--case", "nope"], "nope"), (["--flows", "0"], "1 to 1000000"),
                              (["--flows", "many"], "many"), (["--rounds", "0"], "more than 0"), (["--rounds", "-1"], "more than 0"),
-                             (["--seconds", "-1"], "more than 0"), (["--seconds", "inf"], "more than 0")):
+                             (["--seconds", "-1"], "more than 0"), (["--seconds", "inf"], "more than 0"),
+                             (["--quick", "--policy-scale"], "comes first"), (["--policy-scale", "--quick"], "--quick"),
+                             (["--policy-scale", "--pods", "0"], "more than 0"), (["--policy-scale", "--local", "9", "--pods", "9"], "below --pods")):
             status, said, called = self.run_bench(*words)
             self.assertEqual((status, called), (2, []), said)
             self.assertIn(named, said)
 
     def test_good_arguments_go_on(self):
         self.assertIn("id", self.run_bench("--quick", "--rounds", "1")[2])
+        self.assertIn("id", self.run_bench("--policy-scale", "--pods", "1000")[2])
 
 
 if __name__ == "__main__":
