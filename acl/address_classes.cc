@@ -1,130 +1,199 @@
 #include "acl/address_classes.h"
 
 #include <algorithm>
-#include <iterator>
 
 #include "acl/stable_hash.h"
 
 namespace podwire {
 namespace {
 
-/// Distinct sets, each with a number; 0 is the empty one.
-template <class Set>
-class SetPool {
- public:
-  SetPool() { Intern({}); }
-  uint32_t Intern(Set set) {
-    const auto [it, added] = ids_.try_emplace(std::move(set), static_cast<uint32_t>(sets_.size()));
-    if (added) sets_.push_back(it->first);
-    return it->second;
-  }
-  /// What both hold, and what one does for which `one_is_enough`.
-  template <class OneIsEnough>
-  uint32_t Merge(uint32_t a, uint32_t b, OneIsEnough one_is_enough) {
-    if (a == b) return a;
-    Set both, one;
-    std::set_intersection(sets_[a].begin(), sets_[a].end(), sets_[b].begin(), sets_[b].end(),
-                          std::back_inserter(both));
-    std::set_symmetric_difference(sets_[a].begin(), sets_[a].end(), sets_[b].begin(), sets_[b].end(),
-                                  std::back_inserter(one));
-    std::copy_if(one.begin(), one.end(), std::back_inserter(both), one_is_enough);
-    std::sort(both.begin(), both.end());
-    return Intern(std::move(both));
-  }
-  std::vector<Set>& sets() { return sets_; }
-
- private:
-  std::vector<Set> sets_;
-  absl::flat_hash_map<Set, uint32_t> ids_;
-};
-
-class PodClassifier {
- public:
-  PodClassifier(const PeerTable& peers, const PortNameTable& names) : peers_(peers), names_(names) {}
-
-  AddressClasses Run(const Model& model) {
-    PeerTable::NamespaceMatch ns;
-    ClassId ns_class;
-    for (const auto& [key, pod] : model.pods) {
-      if (!pod.IsPeer() || pod.addresses.empty()) continue;
-      if (ns.name == nullptr || *ns.name != key.ns) {
-        ns = peers_.MatchNamespace(key.ns, model.NamespaceLabels(key.ns));
-        ns_class = Class(PeerKind::kNamespace, ns.peers);
-      }
-      AddressClass c;
-      c.of_kind = {ns_class, Class(PeerKind::kOwn, peers_.MatchOwn(ns, pod.labels)),
-                   Class(PeerKind::kCross, peers_.MatchCross(ns, pod.labels))};
-      c.port_names = port_names_.Intern(names_.NamesOf(pod.ports));
-      for (const IpAddress& a : pod.addresses) Claim(a, c);
-    }
-    absl::erase_if(out_.pods, [](const auto& entry) {
-      return entry.second.of_kind == AddressClass{}.of_kind && entry.second.port_names == 0;
-    });
-    out_.port_names = std::move(port_names_.sets());
-    ListClasses();
-    SumMembers();
-    return std::move(out_);
-  }
-
- private:
-  ClassId Class(PeerKind kind, PeerSet peers) {
-    return ClassId(classes_[static_cast<size_t>(kind)].Intern(std::move(peers)));
-  }
-
-  /// The first claim stands as it is; any other leaves what both pods are, and adds what claims of one are
-  /// for.
-  void Claim(const IpAddress& a, const AddressClass& c) {
-    const auto [it, added] = out_.pods.try_emplace(a, c);
-    if (added) return;
-    AddressClass& held = it->second;
-    for (size_t kind = 0; kind < kPeerKinds; ++kind) {
-      const auto one_is_enough = [&](uint32_t number) {
-        return peers_.ClaimOf(static_cast<PeerKind>(kind), number) == Claim::kAny;
-      };
-      held.of_kind[kind] =
-          ClassId(classes_[kind].Merge(held.of_kind[kind].value(), c.of_kind[kind].value(), one_is_enough));
-    }
-    held.port_names = port_names_.Merge(held.port_names, c.port_names, [](const auto&) { return false; });
-  }
-
-  void ListClasses() {
-    for (size_t kind = 0; kind < kPeerKinds; ++kind) {
-      auto& classes_of = out_.classes_of[kind];
-      classes_of.resize(peers_.count(static_cast<PeerKind>(kind)));
-      const auto& sets = classes_[kind].sets();
-      for (uint32_t id = 0; id < sets.size(); ++id) {
-        for (const uint32_t peer : sets[id]) classes_of[peer].push_back(ClassId(id));
-      }
-      out_.members[kind].resize(sets.size());
-    }
-  }
-
-  void SumMembers() {
-    for (const auto& [address, c] : out_.pods) {
-      const uint64_t hash = HashAddress(address);
-      for (size_t kind = 0; kind < kPeerKinds; ++kind) out_.members[kind][c.of_kind[kind].value()] += hash;
-      for (const auto& [port, name] : out_.port_names[c.port_names]) {
-        const uint64_t serving = CombineHash(hash, port);
-        out_.serving.Add(name, address, serving);
-        for (size_t kind = 0; kind < kPeerKinds; ++kind) {
-          out_.serving_members[{static_cast<PeerKind>(kind), c.of_kind[kind], name}] += serving;
-        }
-      }
-    }
-    out_.serving.Finish();
-  }
-
-  const PeerTable& peers_;
-  const PortNameTable& names_;
-  AddressClasses out_;
-  std::array<SetPool<PeerSet>, kPeerKinds> classes_;
-  SetPool<PortNames> port_names_;
-};
+/// More new peers than that are matched all at once with every group.
+constexpr uint32_t kFewPeers = 16;
 
 }  // namespace
 
-AddressClasses ClassifyPods(const Model& model, const PeerTable& peers, const PortNameTable& names) {
-  return PodClassifier(peers, names).Run(model);
+void AddressClasses::Update(const Model& model, const std::set<std::string, std::less<>>& namespaces,
+                            uint64_t epoch) {
+  epoch_ = epoch;
+  for (size_t kind = 0; kind < kPeerKinds; ++kind) {
+    const size_t count = peers_.count(static_cast<PeerKind>(kind));
+    classes_of_[kind].resize(count);
+    peer_changed_[kind].resize(count, epoch_);
+    members_[kind].resize(classes_[kind].size());
+  }
+  of_group_.resize(groups_.size());
+  counted_.resize(groups_.size());
+  PodGroups::Ids changed = groups_.TakeTouched();
+  MatchNamespaces(model, namespaces, changed);
+  MatchNewPeers(changed);
+  if (names_.size() != seen_names_) {
+    for (uint32_t id = 0; id < groups_.size(); ++id) {
+      if (!groups_.group(PodGroupId(id)).serving.empty()) changed.insert(PodGroupId(id));
+    }
+  }
+  seen_names_ = names_.size();
+  for (const PodGroupId id : changed) Reclassify(id);
+}
+
+void AddressClasses::MatchNamespaces(const Model& model, const std::set<std::string, std::less<>>& changed,
+                                     PodGroups::Ids& groups) {
+  for (const std::string& ns : changed) namespaces_.erase(ns);
+  const bool all = namespace_version_ != peers_.namespace_version();
+  namespace_version_ = peers_.namespace_version();
+  for (const auto& [ns, ids] : groups_.by_namespace()) {
+    const auto [it, added] = namespaces_.try_emplace(ns);
+    if (!added && !all) continue;
+    PeerSet before = std::move(it->second.peers);
+    it->second = peers_.MatchNamespace(it->first, model.NamespaceLabels(ns));
+    if (added || it->second.peers != before) groups.insert(ids.begin(), ids.end());
+  }
+}
+
+void AddressClasses::MatchNewPeers(PodGroups::Ids& groups) {
+  for (const PeerKind kind : {PeerKind::kOwn, PeerKind::kCross}) {
+    uint32_t& seen = seen_peers_[static_cast<size_t>(kind)];
+    const auto count = static_cast<uint32_t>(peers_.count(kind));
+    if (count - seen > kFewPeers) {
+      for (const auto& [ns, ids] : groups_.by_namespace()) groups.insert(ids.begin(), ids.end());
+      seen = count;
+    }
+    for (; seen != count; ++seen) MatchNewPeer({kind, seen}, groups);
+  }
+}
+
+void AddressClasses::MatchNewPeer(PodPeer peer, PodGroups::Ids& groups) const {
+  const auto match = [&](const std::string& ns, const PodGroups::Ids& ids) {
+    const PeerTable::NamespaceMatch& ns_match = namespaces_.at(ns);
+    if (!peers_.IsIn(peer, ns_match)) return;
+    for (const PodGroupId id : ids) {
+      for (const PodTemplate* pod : groups_.group(id).pods) {
+        if (pod->ns == ns && peers_.Selects(peer, pod->labels)) groups.insert(id);
+      }
+    }
+  };
+  if (peer.kind == PeerKind::kOwn) {
+    const auto it = groups_.by_namespace().find(peers_.OwnNamespace(peer.number));
+    if (it != groups_.by_namespace().end()) match(it->first, it->second);
+    return;
+  }
+  for (const auto& [ns, ids] : groups_.by_namespace()) match(ns, ids);
+}
+
+PeerSet AddressClasses::PeersOf(PeerKind kind, const PodTemplate& pod) const {
+  const PeerTable::NamespaceMatch& ns = namespaces_.at(pod.ns);
+  switch (kind) {
+    case PeerKind::kNamespace:
+      return ns.peers;
+    case PeerKind::kOwn:
+      return peers_.MatchOwn(ns, pod.labels);
+    case PeerKind::kCross:
+      return peers_.MatchCross(ns, pod.labels);
+  }
+  return {};
+}
+
+ClassId AddressClasses::Class(PeerKind kind, PeerSet peers) {
+  const auto at = static_cast<size_t>(kind);
+  const ClassId id(classes_[at].Intern(std::move(peers)));
+  if (id.value() < members_[at].size()) return id;
+  members_[at].push_back(0);
+  for (const uint32_t peer : classes_[at][id.value()]) {
+    classes_of_[at][peer].push_back(id);
+    peer_changed_[at][peer] = epoch_;
+  }
+  return id;
+}
+
+/// Of several pods, what all of them are, and what claims of one are for.
+AddressClass AddressClasses::Classify(const PodGroup& group) {
+  AddressClass out;
+  if (group.pods.empty()) return out;
+  for (const PeerKind kind : {PeerKind::kNamespace, PeerKind::kOwn, PeerKind::kCross}) {
+    const auto one_is_enough = [&](uint32_t number) { return peers_.ClaimOf(kind, number) == Claim::kAny; };
+    PeerSet peers = PeersOf(kind, *group.pods[0]);
+    for (size_t i = 1; i < group.pods.size(); ++i)
+      peers = Merge(peers, PeersOf(kind, *group.pods[i]), one_is_enough);
+    out.of_kind[static_cast<size_t>(kind)] = Class(kind, std::move(peers));
+  }
+  PortNames names = names_.NamesOf(group.pods[0]->ports);
+  for (size_t i = 1; i < group.pods.size(); ++i)
+    names = Merge(names, names_.NamesOf(group.pods[i]->ports), [](const auto&) { return false; });
+  out.port_names = port_names_.Intern(std::move(names));
+  return out;
+}
+
+void AddressClasses::Reclassify(PodGroupId id) {
+  const PodGroup& group = groups_.group(id);
+  const AddressClass after = Classify(group);
+  AddressClass& held = of_group_[id.value()];
+  Counted& counted = counted_[id.value()];
+  if (after == held && group.members == counted.members && group.serving == counted.serving) return;
+  Count(id, ~uint64_t{0});  // minus once
+  if (after != held) {
+    shared_groups_ = nullptr;
+    held = after;
+  }
+  counted = {group.members, group.serving};
+  Count(id, 1);
+}
+
+void AddressClasses::Count(PodGroupId id, uint64_t sign) {
+  const AddressClass& c = of_group_[id.value()];
+  const Counted& counted = counted_[id.value()];
+  for (size_t kind = 0; kind < kPeerKinds; ++kind) {
+    members_[kind][c.of_kind[kind].value()] += sign * counted.members;
+    for (const uint32_t peer : classes_[kind][c.of_kind[kind].value()]) peer_changed_[kind][peer] = epoch_;
+  }
+  for (const auto& [port, name] : port_names_[c.port_names]) {
+    const auto served = std::find_if(counted.serving.begin(), counted.serving.end(),
+                                     [port = port](const auto& s) { return s.first == port; });
+    if (served == counted.serving.end()) continue;
+    name_changed_[name] = epoch_;
+    serving_all_.erase(name);
+    for (size_t kind = 0; kind < kPeerKinds; ++kind)
+      serving_[{static_cast<PeerKind>(kind), c.of_kind[kind], name}] += sign * served->second;
+  }
+}
+
+uint64_t AddressClasses::ChangedAt(PortKey name) const {
+  const auto it = name_changed_.find(name);
+  return it == name_changed_.end() ? 0 : it->second;
+}
+
+uint64_t AddressClasses::ServingOf(PeerKind kind, ClassId c, PortKey name) const {
+  const auto it = serving_.find({kind, c, name});
+  return it == serving_.end() ? 0 : it->second;
+}
+
+const PortNameMembers& AddressClasses::ServingAll(PortKey name) {
+  const auto [it, added] = serving_all_.try_emplace(name);
+  if (!added) return it->second;
+  PortNameMembers& members = it->second;
+  groups_.addresses().ForEach([&](const IpAddress& a, PodGroupId id) {
+    for (const auto& [port, served] : port_names_[of_group_[id.value()].port_names]) {
+      if (served == name) members.Add(a, CombineHash(HashAddress(a), port));
+    }
+  });
+  members.Finish();
+  return members;
+}
+
+std::shared_ptr<const std::vector<AddressClass>> AddressClasses::ShareGroups() {
+  if (shared_groups_ == nullptr || shared_groups_->size() != of_group_.size())
+    shared_groups_ = std::make_shared<const std::vector<AddressClass>>(of_group_);
+  return shared_groups_;
+}
+
+std::shared_ptr<const std::vector<PortNames>> AddressClasses::SharePortNames() {
+  if (shared_port_names_ == nullptr || shared_port_names_->size() != port_names_.size())
+    shared_port_names_ = std::make_shared<const std::vector<PortNames>>(port_names_.sets());
+  return shared_port_names_;
+}
+
+size_t AddressClasses::entries() const {
+  size_t sum = port_names_.size() + serving_.size();
+  for (const auto& classes : classes_) sum += classes.size();
+  return sum;
 }
 
 }  // namespace podwire

@@ -3,6 +3,7 @@
 #include <array>
 #include <compare>
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string>
 #include <utility>
@@ -11,6 +12,7 @@
 #include <absl/container/flat_hash_map.h>
 
 #include "acl/model.h"
+#include "acl/pod_addresses.h"
 #include "acl/policy_info.h"
 #include "acl/port_names.h"
 #include "acl/port_set.h"
@@ -63,9 +65,9 @@ class CompiledPolicy {
   PolicyVerdict Check(Direction direction, RuleSetId rule_set, const IpAddress& peer, uint8_t ip_proto,
                       uint16_t port) const noexcept;
 
-  /// The policies that RuleRefs speak of, by precedence.
-  const std::vector<PolicyInfo>& policies() const { return policies_; }
-  /// What a rule of policies() does.
+  /// A policy that a RuleRef of this CompiledPolicy speaks of.
+  const PolicyInfo& PolicyOf(const RuleRef& rule) const { return *policies_[rule.policy]; }
+  /// What a rule does.
   RuleAction ActionOf(Direction direction, const RuleRef& rule) const noexcept;
   /// "NetworkPolicy ns/name ingress[0]", "ClusterNetworkPolicy name (Admin, priority 5) rule 'no-dns'"
   std::string NameOf(Direction direction, const RuleRef& rule) const;
@@ -74,21 +76,20 @@ class CompiledPolicy {
   struct Size {
     size_t policies = 0;   ///< that select a local pod
     size_t rule_sets = 0;  ///< both directions
-    size_t addresses = 0;  ///< of pods that are a peer or serve a named port
+    size_t addresses = 0;  ///< of pods
     size_t entries = 0;    ///< classes and prefixes in all rule sets
-    size_t port_sets = 0;
+    size_t port_sets = 0;  ///< distinct ones
   };
   Size size() const;
 
  private:
   friend class PolicyCompiler;
 
-  // What a RuleSetId stands for: a rule set for each tier that is asked, by Tier. None for Baseline where
-  // NetworkPolicies isolate.
-  static constexpr uint32_t kNoSet = UINT32_MAX;
+  // What a RuleSetId stands for: a rule set for each tier that is asked, by Tier; else nullptr. None for
+  // Baseline where NetworkPolicies isolate.
   struct TieredRules {
-    std::array<uint32_t, kTiers> sets{kNoSet, kNoSet, kNoSet};
-    uint32_t Of(Tier tier) const { return sets[static_cast<size_t>(tier)]; }
+    std::array<const RuleSet*, kTiers> sets{};
+    const RuleSet* Of(Tier tier) const { return sets[static_cast<size_t>(tier)]; }
     auto operator<=>(const TieredRules&) const = default;
     template <class H>
     friend H AbslHashValue(H h, const TieredRules& t) {
@@ -98,19 +99,19 @@ class CompiledPolicy {
   struct Packet;
   RuleRef FirstMatch(const RuleSet& rules, const Packet& packet) const noexcept;
 
-  std::vector<PolicyInfo> policies_;  // those that select a local pod, sorted
+  std::vector<std::shared_ptr<const PolicyInfo>> policies_;  // by number; those that select a local pod
   absl::flat_hash_map<ObjectKey, EndpointPolicy> endpoints_;
   std::array<std::vector<TieredRules>, 2> tiered_rules_;  // by Direction
-  std::array<std::vector<RuleSet>, 2> rule_sets_;         // by Direction
-  PortSetPool port_sets_;
-  absl::flat_hash_map<IpAddress, AddressClass> pods_;  // pods that a peer or a port name knows
-  std::vector<PortNames> port_names_{PortNames{}};     // [0]: pods that serve no name
+  std::vector<std::shared_ptr<const RuleSet>> rule_sets_;
+  PodAddresses pods_;
+  std::shared_ptr<const std::vector<AddressClass>> groups_;   // by PodGroupId
+  std::shared_ptr<const std::vector<PortNames>> port_names_;  // [0]: pods that serve no name
 };
 
-/// Compiles `model` for `local_pods`. A local pod that the model does not know counts as one without labels
-/// and ports; one with host_network is never isolated (it has no endpoint). An address that several live pods
-/// claim matches what matches all of them, and in rules that deny what matches one: a reused address does not
-/// inherit.
+/// Compiles `model` for `local_pods`, from nothing; PolicyCompiler does it again and again. A local pod that
+/// the model does not know counts as one without labels and ports; one with host_network is never isolated
+/// (it has no endpoint). An address that several live pods claim matches what matches all of them, and in
+/// rules that deny what matches one: a reused address does not inherit.
 CompiledPolicy Compile(const Model& model, std::span<const ObjectKey> local_pods);
 
 }  // namespace podwire

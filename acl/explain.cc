@@ -42,7 +42,7 @@ std::optional<ClusterRuleTrace> TraceOf(const CompiledPolicy& compiled, const Mo
                                         const Explainer& explainer, Direction direction,
                                         const RuleRef& rule) {
   if (rule == kNoRule) return std::nullopt;
-  const PolicyInfo& info = compiled.policies()[rule.policy];
+  const PolicyInfo& info = compiled.PolicyOf(rule);
   const auto policy = model.cluster_policies.find(info.key.name);
   // What is compiled may be older than the model.
   if (info.tier == Tier::kNetworkPolicy || policy == model.cluster_policies.end()) return std::nullopt;
@@ -154,7 +154,7 @@ absl::StatusOr<PolicyExplanation> ExplainPolicy(const CompiledPolicy& compiled, 
   out.peer = explainer.Peer();
   if (out.verdict.isolated) out.isolating = explainer.Isolating();
   if (out.verdict.isolated && out.verdict.rule != kNoRule)
-    out.allowed_by = compiled.policies()[out.verdict.rule.policy].key;
+    out.allowed_by = compiled.PolicyOf(out.verdict.rule).key;
   out.passed_by = TraceOf(compiled, model, explainer, query.direction, out.verdict.passed_by);
   out.decided_by = TraceOf(compiled, model, explainer, query.direction, out.verdict.rule);
   out.silent = Silent(explainer, out);

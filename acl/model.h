@@ -72,6 +72,7 @@ inline constexpr std::string_view kNamespaceNameLabel = "kubernetes.io/metadata.
 struct Namespace {
   std::string name;
   Labels labels;
+  bool operator==(const Namespace&) const = default;
 };
 
 /// The protocols that have ports in a NetworkPolicy; the values are those of the IP header.
@@ -82,6 +83,11 @@ struct ContainerPort {
   std::string name;     ///< may be empty
   uint16_t number = 0;  ///< host order
   L4Protocol protocol = L4Protocol::kTcp;
+  bool operator==(const ContainerPort&) const = default;
+  template <class H>
+  friend H AbslHashValue(H h, const ContainerPort& p) {
+    return H::combine(std::move(h), p.name, p.number, static_cast<uint8_t>(p.protocol));
+  }
 };
 
 struct Pod {
@@ -95,12 +101,14 @@ struct Pod {
 
   /// Whether its addresses stand for it in peers of rules.
   bool IsPeer() const { return !host_network && !finished; }
+  bool operator==(const Pod&) const = default;
 };
 
 struct IpBlock {
   IpPrefix cidr;
   std::vector<IpPrefix> except;  ///< inside cidr
   bool Contains(const IpAddress& a) const;
+  bool operator==(const IpBlock&) const = default;
 };
 
 /// Either ip_block or one or both selectors. None of them: matches nothing (the API server refuses it).
@@ -111,6 +119,7 @@ struct PolicyPeer {
   std::optional<IpBlock> ip_block;
   std::vector<IpBlock> networks;               ///< any of them
   std::optional<LabelSelector> node_selector;  ///< the addresses of those nodes
+  bool operator==(const PolicyPeer&) const = default;
 };
 
 /// A whole protocol (first 0, name empty), the ports first..last (host order), or a named container port.
@@ -123,6 +132,7 @@ struct PolicyPort {
 
   bool is_named() const { return !name.empty(); }
   bool is_whole_protocol() const { return first == 0 && name.empty(); }
+  bool operator==(const PolicyPort&) const = default;
 };
 
 enum class RuleAction : uint8_t { kAccept, kDeny, kPass };
@@ -134,6 +144,7 @@ struct PolicyRule {
   std::vector<PolicyPort> ports;
   std::string name;                         ///< ClusterNetworkPolicy: for people; may be empty
   RuleAction action = RuleAction::kAccept;  ///< NetworkPolicy: always that
+  bool operator==(const PolicyRule&) const = default;
 };
 
 /// As seen by the pod that a policy selects.
@@ -153,6 +164,7 @@ struct NetworkPolicy {
   const std::vector<PolicyRule>& Rules(Direction d) const {
     return d == Direction::kIngress ? ingress : egress;
   }
+  bool operator==(const NetworkPolicy&) const = default;
 };
 
 /// Policies by precedence: a tier is asked what the tiers before it left open.
@@ -173,6 +185,7 @@ struct ClusterNetworkPolicy {
   const std::vector<PolicyRule>& Rules(Direction d) const {
     return d == Direction::kIngress ? ingress : egress;
   }
+  bool operator==(const ClusterNetworkPolicy&) const = default;
 };
 
 /// A node as `nodes` peers select it.
@@ -182,8 +195,8 @@ struct ClusterNode {
   bool operator==(const ClusterNode&) const = default;
 };
 
-/// All objects that policies depend on. The owner edits it (one thread); Compile and ExplainPolicy read it.
-/// Each key equals the key or name inside its value.
+/// All objects that policies depend on. The owner edits it (one thread), and tells a PolicyCompiler, if it
+/// has one; compiling and ExplainPolicy read it. Each key equals the key or name inside its value.
 struct Model {
   std::map<std::string, Namespace, std::less<>> namespaces;
   std::map<ObjectKey, Pod> pods;

@@ -24,15 +24,15 @@ PodPeer PeerTable::Intern(const std::string& policy_namespace, const PolicyPeer&
   return InternNamespacePeer({.match_labels = {{std::string(kNamespaceNameLabel), policy_namespace}}}, claim);
 }
 
-uint32_t PeerTable::Next(PeerKind kind, Claim claim) {
-  auto& claims = claims_[static_cast<size_t>(kind)];
-  claims.push_back(claim);
-  return static_cast<uint32_t>(claims.size() - 1);
+uint32_t PeerTable::Next(PeerKind kind, const Peer& peer) {
+  auto& peers = peers_[static_cast<size_t>(kind)];
+  peers.push_back(peer);
+  return static_cast<uint32_t>(peers.size() - 1);
 }
 
-uint32_t PeerTable::Number(PeerKind kind, Numbers& numbers, Claim claim) {
-  uint32_t& number = numbers[static_cast<size_t>(claim)];
-  if (number == kNone) number = Next(kind, claim);
+uint32_t PeerTable::Number(PeerKind kind, Numbers& numbers, const Peer& peer) {
+  uint32_t& number = numbers[static_cast<size_t>(peer.claim)];
+  if (number == kNone) number = Next(kind, peer);
   return number;
 }
 
@@ -44,13 +44,14 @@ uint32_t PeerTable::InternNamespaceSelector(const LabelSelector& selector) {
 
 PodPeer PeerTable::InternNamespacePeer(const LabelSelector& selector, Claim claim) {
   const uint32_t id = InternNamespaceSelector(selector);
-  return {PeerKind::kNamespace, Number(PeerKind::kNamespace, namespace_numbers_[id], claim)};
+  return {PeerKind::kNamespace, Number(PeerKind::kNamespace, namespace_numbers_[id], {.claim = claim})};
 }
 
 PodPeer PeerTable::InternOwn(const std::string& ns, const LabelSelector& pods) {
-  OwnPeers& own = own_[ns];
+  auto& [name, own] = *own_.try_emplace(ns).first;
   const uint32_t id = own.selectors.Intern(pods);
-  if (id == own.numbers.size()) own.numbers.push_back(Next(PeerKind::kOwn, Claim::kAll));
+  if (id == own.numbers.size())
+    own.numbers.push_back(Next(PeerKind::kOwn, {.claim = Claim::kAll, .ns = &name, .pod_selector = id}));
   return {PeerKind::kOwn, own.numbers[id]};
 }
 
@@ -59,7 +60,8 @@ PodPeer PeerTable::InternCross(const LabelSelector& namespaces, const LabelSelec
   const uint32_t id = cross_pods_.Intern(pods);
   if (id == cross_.size()) cross_.emplace_back();
   Numbers& numbers = cross_[id].try_emplace(ns, Numbers{kNone, kNone}).first->second;
-  return {PeerKind::kCross, Number(PeerKind::kCross, numbers, claim)};
+  const Peer peer{.claim = claim, .namespace_selector = ns, .pod_selector = id};
+  return {PeerKind::kCross, Number(PeerKind::kCross, numbers, peer)};
 }
 
 PeerTable::NamespaceMatch PeerTable::MatchNamespace(const std::string& name, const Labels& labels) const {
@@ -98,6 +100,19 @@ PeerSet PeerTable::MatchCross(const NamespaceMatch& ns, const Labels& pod_labels
   }
   std::sort(peers.begin(), peers.end());
   return peers;
+}
+
+bool PeerTable::IsIn(PodPeer peer, const NamespaceMatch& ns) const {
+  const Peer& p = peers_[static_cast<size_t>(peer.kind)][peer.number];
+  if (peer.kind == PeerKind::kOwn) return *p.ns == *ns.name;
+  return std::binary_search(ns.matched.begin(), ns.matched.end(), p.namespace_selector);
+}
+
+bool PeerTable::Selects(PodPeer peer, const Labels& pod_labels) const {
+  const Peer& p = peers_[static_cast<size_t>(peer.kind)][peer.number];
+  const SelectorIndex& selectors =
+      peer.kind == PeerKind::kOwn ? own_.find(*p.ns)->second.selectors : cross_pods_;
+  return selectors[p.pod_selector].Matches(pod_labels);
 }
 
 }  // namespace podwire

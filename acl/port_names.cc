@@ -27,27 +27,17 @@ PortNames PortNameTable::NamesOf(const std::vector<ContainerPort>& ports) const 
 }
 
 void PortNameMembers::Finish() {
-  for (auto& [name, members] : by_name_) {
-    std::sort(members.begin(), members.end());
-    for (size_t i = 1; i < members.size(); ++i) members[i].second += members[i - 1].second;
-  }
+  std::sort(members_.begin(), members_.end());
+  for (size_t i = 1; i < members_.size(); ++i) members_[i].second += members_[i - 1].second;
 }
 
-uint64_t PortNameMembers::Total(PortKey name) const {
-  const auto it = by_name_.find(name);
-  return it == by_name_.end() ? 0 : it->second.back().second;
-}
-
-uint64_t PortNameMembers::Within(PortKey name, const IpPrefix& prefix) const {
-  const auto it = by_name_.find(name);
-  if (it == by_name_.end()) return 0;
-  const Members& members = it->second;
-  const auto begin = std::partition_point(members.begin(), members.end(),
+uint64_t PortNameMembers::Within(const IpPrefix& prefix) const {
+  const auto begin = std::partition_point(members_.begin(), members_.end(),
                                           [&](const auto& m) { return m.first < prefix.address; });
   const auto end =
-      std::partition_point(begin, members.end(), [&](const auto& m) { return prefix.Contains(m.first); });
+      std::partition_point(begin, members_.end(), [&](const auto& m) { return prefix.Contains(m.first); });
   if (begin == end) return 0;
-  return std::prev(end)->second - (begin == members.begin() ? 0 : std::prev(begin)->second);
+  return std::prev(end)->second - (begin == members_.begin() ? 0 : std::prev(begin)->second);
 }
 
 }  // namespace podwire

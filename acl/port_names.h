@@ -24,6 +24,7 @@ class PortNameTable {
   /// The same for the same name in every compilation.
   uint64_t Hash(PortKey name) const { return hashes_[name - kFirstPortName]; }
   bool empty() const { return hashes_.empty(); }
+  size_t size() const { return hashes_.size(); }
 
  private:
   absl::flat_hash_map<std::pair<std::string, L4Protocol>, PortKey> keys_;
@@ -33,15 +34,14 @@ class PortNameTable {
 /// Who serves a name at which port, as sums of hashes that can be asked for a prefix: for fingerprints.
 class PortNameMembers {
  public:
-  void Add(PortKey name, const IpAddress& a, uint64_t hash) { by_name_[name].push_back({a, hash}); }
+  void Add(const IpAddress& a, uint64_t hash) { members_.push_back({a, hash}); }
   /// To be called once, after the last Add.
   void Finish();
-  uint64_t Total(PortKey name) const;
-  uint64_t Within(PortKey name, const IpPrefix& prefix) const;
+  uint64_t Total() const { return members_.empty() ? 0 : members_.back().second; }
+  uint64_t Within(const IpPrefix& prefix) const;
 
  private:
-  using Members = std::vector<std::pair<IpAddress, uint64_t>>;  // sorted; the sum up to and including each
-  absl::flat_hash_map<PortKey, Members> by_name_;
+  std::vector<std::pair<IpAddress, uint64_t>> members_;  // sorted; the sum up to and including each
 };
 
 }  // namespace podwire

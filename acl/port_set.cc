@@ -60,19 +60,21 @@ PortRanges WithoutRules(std::span<const PortRange> ranges) {
   return out;
 }
 
-PortSetId PortSetPool::Intern(PortRanges ranges) {
-  if (ranges.empty()) return kNoPorts;
-  const auto [it, added] = ids_.try_emplace(ranges, PortSetId(static_cast<uint32_t>(sets_.size())));
-  if (added) sets_.push_back(std::move(ranges));
-  return it->second;
-}
-
-RuleRef PortSetPool::Find(PortSetId id, PortKey key) const noexcept {
-  const PortRanges& set = sets_[id.value()];
+RuleRef FindRule(std::span<const PortRange> set, PortKey key) noexcept {
   const auto it = std::upper_bound(set.begin(), set.end(), key,
                                    [](PortKey k, const PortRange& r) { return k < r.first; });
   if (it == set.begin() || std::prev(it)->last < key) return kNoRule;
   return std::prev(it)->rule;
+}
+
+PortSetPool::Ptr PortSetPool::Intern(PortRanges ranges) {
+  if (const auto it = sets_.find(ranges); it != sets_.end()) return *it;
+  ranges.shrink_to_fit();
+  return *sets_.insert(std::make_shared<const PortRanges>(std::move(ranges))).first;
+}
+
+void PortSetPool::Purge() {
+  absl::erase_if(sets_, [](const Ptr& p) { return p.use_count() == 1; });
 }
 
 }  // namespace podwire

@@ -2,18 +2,20 @@
 
 #include <compare>
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <vector>
 
-#include <absl/container/flat_hash_map.h>
+#include <absl/container/flat_hash_set.h>
+#include <absl/hash/hash.h>
 
 #include "acl/model.h"
 #include "net/id.h"
 
 namespace podwire {
 
-/// A rule of a policy: `policy` indexes CompiledPolicy::policies(), `rule` the policy's ingress or egress
-/// list.
+/// A rule of a policy: `policy` is its number in a CompiledPolicy (or, inside a rule set, its place in that),
+/// `rule` indexes the policy's ingress or egress list.
 struct RuleRef {
   uint32_t policy = UINT32_MAX;
   uint32_t rule = UINT32_MAX;
@@ -51,25 +53,34 @@ PortRanges Disjoint(PortRanges ranges);
 /// Sorted, disjoint ranges with neighbours joined whatever their rules are.
 PortRanges WithoutRules(std::span<const PortRange> ranges);
 
-using PortSetId = Id<struct PortSetIdTag, uint32_t>;
-inline constexpr PortSetId kNoPorts{0};  ///< the empty set
+/// The rule that allows `key`, or kNoRule. A binary search.
+RuleRef FindRule(std::span<const PortRange> set, PortKey key) noexcept;
 
-/// Distinct port sets, each held once.
+using PortSetId = Id<struct PortSetIdTag, uint32_t>;  ///< of one rule set
+inline constexpr PortSetId kNoPorts{0};               ///< the empty set
+
+/// Distinct port sets, each held once as long as a rule set has it.
 class PortSetPool {
  public:
-  PortSetPool() { sets_.emplace_back(); }
+  using Ptr = std::shared_ptr<const PortRanges>;
   /// `ranges` as Disjoint returns them.
-  PortSetId Intern(PortRanges ranges);
-  std::span<const PortRange> Get(PortSetId id) const { return sets_[id.value()]; }
-  /// The rule that allows `key`, or kNoRule. A binary search.
-  RuleRef Find(PortSetId id, PortKey key) const noexcept;
+  Ptr Intern(PortRanges ranges);
+  /// Drops what nobody has any more.
+  void Purge();
   size_t size() const { return sets_.size(); }
-  /// Drops what only Intern needs.
-  void Seal() { ids_ = {}; }
 
  private:
-  std::vector<PortRanges> sets_;
-  absl::flat_hash_map<PortRanges, PortSetId> ids_;
+  struct Hash {
+    using is_transparent = void;
+    size_t operator()(const Ptr& p) const { return (*this)(*p); }
+    size_t operator()(const PortRanges& r) const { return absl::HashOf(r); }
+  };
+  struct Equal {
+    using is_transparent = void;
+    bool operator()(const Ptr& a, const Ptr& b) const { return *a == *b; }
+    bool operator()(const Ptr& a, const PortRanges& b) const { return *a == b; }
+  };
+  absl::flat_hash_set<Ptr, Hash, Equal> sets_;
 };
 
 }  // namespace podwire

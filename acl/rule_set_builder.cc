@@ -42,22 +42,26 @@ RuleSet RuleSetBuilder::Build(std::vector<RuleUse> rules) {
   if (levelled || levelled_) meanings_.clear();
   levelled_ = levelled;
   ports_of_.clear();
+  ids_.clear();
   prefixes_.clear();
-  RuleSet out;
+  names_asked_.clear();
+  out_ = {};
+  out_.port_sets.emplace_back();  // kNoPorts
+  out_.held.push_back(empty_);
   RuleList any;
   for (uint32_t i = 0; i < rules_.size(); ++i) {
     if (rules_[i].rule->any_peer) any.push_back(i);
   }
-  out.any_peer = PortsOf(any);
-  const PortRanges joined = WithoutRules(pool_.Get(out.any_peer));
+  out_.any_peer = PortsOf(any);
+  const PortRanges joined = WithoutRules(out_.port_sets[out_.any_peer.value()]);
   const bool everything =
       !levelled_ && !joined.empty() && joined[0].first == 0 && joined[0].last == kLastPortKey;
   if (!everything) {  // else nobody gains by being somebody
-    AddClasses(out);
-    AddPrefixes(out);
+    AddClasses();
+    AddPrefixes();
   }
-  out.fingerprint = Fingerprint(out);
-  return out;
+  out_.fingerprint = Fingerprint();
+  return std::move(out_);
 }
 
 PortSetId RuleSetBuilder::PortsOf(const RuleList& list) {
@@ -65,21 +69,29 @@ PortSetId RuleSetBuilder::PortsOf(const RuleList& list) {
   if (!added) return it->second;
   PortRanges ranges;
   for (const uint32_t i : list) ranges.insert(ranges.end(), rules_[i].ports.begin(), rules_[i].ports.end());
-  return it->second = pool_.Intern(Disjoint(std::move(ranges)));
+  if (ranges.empty()) return kNoPorts;
+  PortSetPool::Ptr ports = pool_.Intern(Disjoint(std::move(ranges)));
+  const PortSetId next(static_cast<uint32_t>(out_.port_sets.size()));
+  const auto [known, is_new] = ids_.try_emplace(ports.get(), next);
+  if (is_new) {
+    out_.port_sets.emplace_back(*ports);
+    out_.held.push_back(std::move(ports));
+  }
+  return it->second = known->second;
 }
 
-void RuleSetBuilder::AddClasses(RuleSet& out) {
+void RuleSetBuilder::AddClasses() {
   std::array<absl::flat_hash_map<ClassId, RuleList>, kPeerKinds> lists;
   for (uint32_t i = 0; i < rules_.size(); ++i) {
     for (const PodPeer& peer : rules_[i].rule->pod_peers) {
-      const auto kind = static_cast<size_t>(peer.kind);
-      for (const ClassId c : classes_.classes_of[kind][peer.number]) AppendOnce(lists[kind][c], i);
+      for (const ClassId c : classes_.ClassesOf(peer))
+        AppendOnce(lists[static_cast<size_t>(peer.kind)][c], i);
     }
   }
   for (size_t kind = 0; kind < kPeerKinds; ++kind) {
-    out.by_class[kind].reserve(lists[kind].size());
+    out_.by_class[kind].reserve(lists[kind].size());
     for (const auto& [c, list] : lists[kind]) {
-      if (const PortSetId ports = PortsOf(list); ports != kNoPorts) out.by_class[kind].emplace(c, ports);
+      if (const PortSetId ports = PortsOf(list); ports != kNoPorts) out_.by_class[kind].emplace(c, ports);
     }
   }
 }
@@ -87,18 +99,18 @@ void RuleSetBuilder::AddClasses(RuleSet& out) {
 /// Walks the prefixes at which some block begins or some hole (except) does, outermost first. A block's holes
 /// are all inside it, so what holds inside a prefix is what holds around it, and the blocks that begin there,
 /// without the blocks that have a hole there.
-void RuleSetBuilder::AddPrefixes(RuleSet& out) {
+void RuleSetBuilder::AddPrefixes() {
   struct Boundary {
     std::vector<uint32_t> begins, holes;  // numbers of blocks
   };
   std::map<IpPrefix, Boundary> boundaries;
   std::vector<uint32_t> rule_of_block;
   for (uint32_t i = 0; i < rules_.size(); ++i) {
-    for (const IpBlock* block : rules_[i].rule->blocks) {
+    for (const IpBlock& block : rules_[i].rule->blocks) {
       const auto number = static_cast<uint32_t>(rule_of_block.size());
       rule_of_block.push_back(i);
-      boundaries[block->cidr].begins.push_back(number);
-      for (const IpPrefix& hole : block->except) AppendOnce(boundaries[hole].holes, number);
+      boundaries[block.cidr].begins.push_back(number);
+      for (const IpPrefix& hole : block.except) AppendOnce(boundaries[hole].holes, number);
     }
   }
   struct Region {
@@ -120,7 +132,7 @@ void RuleSetBuilder::AddPrefixes(RuleSet& out) {
     for (const uint32_t block : here.blocks) AppendOnce(list, rule_of_block[block]);
     here.ports = PortsOf(list);
     if (here.ports != ports_around) {
-      out.by_prefix.Set(prefix, here.ports);
+      out_.by_prefix.Set(prefix, here.ports);
       prefixes_.emplace_back(prefix, here.ports);
     }
     regions.Push(prefix, std::move(here));
@@ -129,19 +141,18 @@ void RuleSetBuilder::AddPrefixes(RuleSet& out) {
 
 uint32_t RuleSetBuilder::LevelOf(const RuleRef& ref) const {
   if (!levelled_) return 0;
-  return std::partition_point(rules_.begin(), rules_.end(),
-                              [&](const RuleUse& use) { return use.rule->ref < ref; })
+  return std::partition_point(rules_.begin(), rules_.end(), [&](const RuleUse& use) { return use.ref < ref; })
       ->level;
 }
 
 /// Of ranges joined where their levels are the same. Rules without ports reach over all names: a name that
 /// stands there by such a rule only says nothing that its number does not say.
 const RuleSetBuilder::Meaning& RuleSetBuilder::MeaningOf(PortSetId id) {
-  const auto [it, added] = meanings_.try_emplace(id);
+  const auto [it, added] = meanings_.try_emplace(out_.held[id.value()]);
   Meaning& meaning = it->second;
   if (!added) return meaning;
   constexpr PortKey kLastNumber = kFirstPortName - 1;
-  const RuleRef portless = pool_.Find(id, kLastNumber);
+  const RuleRef portless = FindRule(out_.port_sets[id.value()], kLastNumber);
   uint64_t names_hash = 0;
   const auto add = [&](PortKey first, PortKey last, uint32_t level) {
     if (first < kFirstPortName) {
@@ -155,7 +166,7 @@ const RuleSetBuilder::Meaning& RuleSetBuilder::MeaningOf(PortSetId id) {
       names_hash += meaning.names.back().hash;  // a sum: keys of names depend on what else was compiled
     }
   };
-  const auto ranges = pool_.Get(id);
+  const std::span<const PortRange> ranges = out_.port_sets[id.value()];
   for (auto r = ranges.begin(); r != ranges.end();) {
     const PortKey first = r->first;
     const uint32_t level = LevelOf(r->rule);
@@ -167,18 +178,21 @@ const RuleSetBuilder::Meaning& RuleSetBuilder::MeaningOf(PortSetId id) {
   return meaning;
 }
 
-uint64_t RuleSetBuilder::Fingerprint(const RuleSet& set) {
-  const Meaning any = MeaningOf(set.any_peer);
+const PortNameMembers& RuleSetBuilder::ServingAll(PortKey name) {
+  names_asked_.push_back(name);
+  return classes_.ServingAll(name);
+}
+
+uint64_t RuleSetBuilder::Fingerprint() {
+  const Meaning any = MeaningOf(out_.any_peer);
   uint64_t sum = CombineHash(kAnySalt, any.hash);
-  for (const auto& [name, hash] : any.names) sum += Weight(kAnySalt, hash) * classes_.serving.Total(name);
-  for (size_t kind = 0; kind < kPeerKinds; ++kind) {
-    for (const auto& [c, ports] : set.by_class[kind]) {
+  for (const auto& [name, hash] : any.names) sum += Weight(kAnySalt, hash) * ServingAll(name).Total();
+  for (size_t at = 0; at < kPeerKinds; ++at) {
+    const auto kind = static_cast<PeerKind>(at);
+    for (const auto& [c, ports] : out_.by_class[at]) {
       const Meaning& m = MeaningOf(ports);
-      sum += Weight(kind, m.hash) * classes_.members[kind][c.value()];
-      for (const auto& [name, hash] : m.names) {
-        const auto it = classes_.serving_members.find({static_cast<PeerKind>(kind), c, name});
-        if (it != classes_.serving_members.end()) sum += Weight(kind, hash) * it->second;
-      }
+      sum += Weight(at, m.hash) * classes_.MembersOf(kind, c);
+      for (const auto& [name, hash] : m.names) sum += Weight(at, hash) * classes_.ServingOf(kind, c, name);
     }
   }
   return MixHash(sum + PrefixFingerprint());
@@ -196,7 +210,7 @@ uint64_t RuleSetBuilder::PrefixFingerprint() {
       const Meaning& m = MeaningOf(id);
       sum += sign * Weight(kBlockSalt, m.hash) * place;
       for (const auto& [name, hash] : m.names) {
-        sum += sign * Weight(kBlockSalt, hash) * classes_.serving.Within(name, prefix);
+        sum += sign * Weight(kBlockSalt, hash) * ServingAll(name).Within(prefix);
       }
     };
     add(ports, 1);

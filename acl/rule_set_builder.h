@@ -15,40 +15,44 @@
 
 namespace podwire {
 
-/// One rule of a policy with its peers looked up.
+/// One rule of a policy with its peers looked up. References to rules in `ports` are without the policy's
+/// place, which differs between rule sets.
 struct CompiledRule {
-  RuleRef ref;
+  uint32_t number = 0;
   RuleAction action = RuleAction::kAccept;
   bool any_peer = false;
   std::vector<PodPeer> pod_peers;
-  std::vector<const IpBlock*> blocks;
+  std::vector<IpBlock> blocks;
   PortRanges ports;                                           ///< numbers; for egress names too
   std::vector<std::pair<std::string, L4Protocol>> own_names;  ///< ingress: ports that the selected pod names
 };
 
-/// A rule as one rule set has it: own_names resolved into `ports`.
+/// A rule as one rule set has it: own_names resolved into `ports`, which refer to `ref`.
 struct RuleUse {
   const CompiledRule* rule;
+  RuleRef ref;
   PortRanges ports;
   /// What a rule's place means for verdicts: rules that follow one another with the same action share a
   /// level, which tells the action too. 0 in NetworkPolicies: all rules are equal.
   uint32_t level = 0;
 };
 
-/// Builds rule sets over one classification of addresses. Port sets go into `pool`.
+/// Builds rule sets over one state of the classes. Port sets go into `pool`.
 class RuleSetBuilder {
  public:
-  RuleSetBuilder(const AddressClasses& classes, const PortNameTable& names, PortSetPool& pool)
+  RuleSetBuilder(AddressClasses& classes, const PortNameTable& names, PortSetPool& pool)
       : classes_(classes), names_(names), pool_(pool) {}
 
-  /// `rules` by ref, ascending.
+  /// `rules` by ref, ascending. What is missing in it: RuleSet::policies.
   RuleSet Build(std::vector<RuleUse> rules);
+  /// Names whose servers anywhere the last one's fingerprint depends on; may repeat.
+  const std::vector<PortKey>& names_asked() const { return names_asked_; }
 
  private:
   using RuleList = std::vector<uint32_t>;  // indexes of rules_, ascending
   PortSetId PortsOf(const RuleList& list);
-  void AddClasses(RuleSet& out);
-  void AddPrefixes(RuleSet& out);
+  void AddClasses();
+  void AddPrefixes();
 
   /// What a port set means, whatever rules it comes from.
   struct Meaning {
@@ -61,17 +65,23 @@ class RuleSetBuilder {
   };
   uint32_t LevelOf(const RuleRef& ref) const;
   const Meaning& MeaningOf(PortSetId id);
-  uint64_t Fingerprint(const RuleSet& set);
+  const PortNameMembers& ServingAll(PortKey name);
+  uint64_t Fingerprint();
   uint64_t PrefixFingerprint();
 
-  const AddressClasses& classes_;
+  AddressClasses& classes_;
   const PortNameTable& names_;
   PortSetPool& pool_;
-  absl::flat_hash_map<PortSetId, Meaning> meanings_;  // the same in all sets without levels
-  bool levelled_ = false;                             // the set being built has levels
-  std::vector<RuleUse> rules_;                        // of the set being built
+  const PortSetPool::Ptr empty_ = std::make_shared<const PortRanges>();
+  absl::flat_hash_map<PortSetPool::Ptr, Meaning> meanings_;  // the same in all sets without levels
+  // Of the set being built:
+  RuleSet out_;
+  bool levelled_ = false;
+  std::vector<RuleUse> rules_;
   absl::flat_hash_map<RuleList, PortSetId> ports_of_;
-  std::vector<std::pair<IpPrefix, PortSetId>> prefixes_;  // of the set being built, as in by_prefix, sorted
+  absl::flat_hash_map<const PortRanges*, PortSetId> ids_;
+  std::vector<std::pair<IpPrefix, PortSetId>> prefixes_;  // as in by_prefix, sorted
+  std::vector<PortKey> names_asked_;
 };
 
 }  // namespace podwire

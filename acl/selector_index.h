@@ -19,6 +19,7 @@ class SelectorIndex {
   /// The numbers of those that match, ascending.
   std::vector<uint32_t> Match(const Labels& labels) const;
   size_t size() const { return selectors_.size(); }
+  const LabelSelector& operator[](uint32_t id) const { return selectors_[id]; }
 
  private:
   struct Filed {

@@ -100,7 +100,7 @@ void TellUnderlay(const Tables& t) {
 void Controller::Publish() {
   const DesiredState& desired = state_.desired;
   if (compiled_revision_ != desired.policy_revision()) {
-    policy_ = std::make_shared<const CompiledPolicy>(Compile(desired.model(), desired.LocalPods()));
+    policy_ = std::make_shared<const CompiledPolicy>(state_.desired.CompilePolicy());
     compiled_revision_ = desired.policy_revision();
   }
   std::vector<PortView> views;

@@ -73,11 +73,12 @@ void DesiredState::Put(const ParsedObject& object) {
   objects_.insert_or_assign(object.id, object.json);
   std::visit(Overloaded{
                  [&](const Node& n) {
-                   model_.nodes.insert_or_assign(object.id.name, ClusterNode{n.labels, n.addresses});
+                   SetNode(object.id.name, ClusterNode{n.labels, n.addresses});
                    nodes_.insert_or_assign(object.id.name, n);
                  },
                  [&](const Namespace& n) {
                    model_.namespaces.insert_or_assign(object.id.name, n);
+                   compiler_->ChangeNamespace(object.id.name);
                    policy_logs_.erase(object.id.name);
                    if (object.policy_log != PolicyLogLevel::kOff)
                      policy_logs_.emplace(object.id.name, object.policy_log);
@@ -86,8 +87,14 @@ void DesiredState::Put(const ParsedObject& object) {
                    manifests_.insert_or_assign(p.key, p);
                    RefreshPod(p.key);
                  },
-                 [&](const NetworkPolicy& p) { model_.policies.insert_or_assign(p.key, p); },
-                 [&](const ClusterNetworkPolicy& p) { model_.cluster_policies.insert_or_assign(p.name, p); },
+                 [&](const NetworkPolicy& p) {
+                   model_.policies.insert_or_assign(p.key, p);
+                   compiler_->ChangePolicy(p.key);
+                 },
+                 [&](const ClusterNetworkPolicy& p) {
+                   model_.cluster_policies.insert_or_assign(p.name, p);
+                   compiler_->ChangeClusterPolicy(p.name);
+                 },
                  [&](const NetConf& c) { applied_network_ = c; },
              },
              object.value);
@@ -98,21 +105,47 @@ void DesiredState::Remove(const ObjectId& id) {
   if (objects_.erase(id) == 0) return;
   if (id.kind == "Node") {
     nodes_.erase(id.name);
-    model_.nodes.erase(id.name);
+    SetNode(id.name, std::nullopt);
   } else if (id.kind == "Namespace") {
     model_.namespaces.erase(id.name);
+    compiler_->ChangeNamespace(id.name);
     policy_logs_.erase(id.name);
   } else if (id.kind == "Pod") {
     manifests_.erase(KeyOf(id));
     RefreshPod(KeyOf(id));
   } else if (id.kind == "NetworkPolicy") {
     model_.policies.erase(KeyOf(id));
+    compiler_->ChangePolicy(KeyOf(id));
   } else if (id.kind == "ClusterNetworkPolicy") {
     model_.cluster_policies.erase(id.name);
+    compiler_->ChangeClusterPolicy(id.name);
   } else {
     applied_network_.reset();
   }
   ++policy_revision_;
+}
+
+void DesiredState::SetPod(const ObjectKey& key, std::optional<Pod> pod) {
+  const auto it = model_.pods.find(key);
+  compiler_->ChangePod(it == model_.pods.end() ? nullptr : &it->second, pod ? &*pod : nullptr);
+  if (!pod) {
+    model_.pods.erase(key);
+  } else if (it == model_.pods.end()) {
+    model_.pods.emplace(key, *std::move(pod));
+  } else {
+    it->second = *std::move(pod);
+  }
+}
+
+void DesiredState::SetNode(const std::string& name, std::optional<ClusterNode> node) {
+  const auto it = model_.nodes.find(name);
+  if (it != model_.nodes.end() && node && it->second == *node) return;
+  compiler_->ChangeNodes();
+  if (node) {
+    model_.nodes.insert_or_assign(name, *std::move(node));
+  } else {
+    model_.nodes.erase(name);
+  }
 }
 
 std::vector<ObjectId> DesiredState::WhatGoesWith(const ObjectId& id) const {
@@ -164,20 +197,16 @@ void DesiredState::RefreshPod(const ObjectKey& key) {
     }
   }
   if (manifest == manifests_.end()) {
-    if (attached.empty()) {
-      model_.pods.erase(key);
-    } else {
-      model_.pods[key] =
-          Pod{.key = key, .addresses = std::move(attached), .node_name = node_, .host_network = host};
-    }
-    return;
+    if (attached.empty()) return SetPod(key, std::nullopt);
+    return SetPod(
+        key, Pod{.key = key, .addresses = std::move(attached), .node_name = node_, .host_network = host});
   }
   Pod pod = manifest->second;
   pod.host_network = pod.host_network || host;
   const bool elsewhere = !pod.node_name.empty() && pod.node_name != node_;
   const bool here = pod.node_name == node_;
   if (!elsewhere && !pod.host_network && (here || !attached.empty())) pod.addresses = std::move(attached);
-  model_.pods[key] = std::move(pod);
+  SetPod(key, std::move(pod));
 }
 
 }  // namespace podwire

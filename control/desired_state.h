@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <optional>
 #include <set>
 #include <string>
@@ -9,7 +10,9 @@
 
 #include <absl/status/statusor.h>
 
+#include "acl/compiled_policy.h"
 #include "acl/model.h"
+#include "acl/policy_compiler.h"
 #include "control/attachment.h"
 #include "control/objects.h"
 #include "control/store.h"
@@ -57,6 +60,9 @@ class DesiredState {
   const LiveAttachment* FindAttachment(const AttachmentKey& key) const;
   /// Counts up whenever the policy model or the set of local pods changes.
   uint64_t policy_revision() const { return policy_revision_; }
+  /// What the policy model says of LocalPods; at the cost of what has changed since the last call. The rest
+  /// of the state may be read meanwhile.
+  CompiledPolicy CompilePolicy() { return compiler_->Compile(model_, LocalPods()); }
   /// Pods attached here and in the switch, each once.
   std::vector<ObjectKey> LocalPods() const;
 
@@ -73,6 +79,9 @@ class DesiredState {
 
  private:
   void RefreshPod(const ObjectKey& key);
+  /// nullopt: there is none.
+  void SetPod(const ObjectKey& key, std::optional<Pod> pod);
+  void SetNode(const std::string& name, std::optional<ClusterNode> node);
 
   std::string node_;
   std::optional<NetConf> file_network_, applied_network_;
@@ -84,6 +93,8 @@ class DesiredState {
   std::map<ObjectKey, std::set<AttachmentKey>> attachments_of_;
   PlannedSubnets planned_;
   Model model_;
+  std::unique_ptr<PolicyCompiler> compiler_ =
+      std::make_unique<PolicyCompiler>();  // told of each change of it
   uint64_t policy_revision_ = 1;
 };
 

@@ -83,8 +83,8 @@ PolicyAnswer EventNames::Ask(const ControlState& state, const Tables& t, Directi
   const PolicyVerdict v = t.policy->Check(question.direction, e->policy.Of(question.direction), question.peer,
                                           question.proto, question.port);
   answer.allowed = v.allowed;
-  if (v.allowed && v.rule.policy < t.policy->policies().size()) {
-    answer.policy = PolicyName(t.policy->policies()[v.rule.policy]);
+  if (v.allowed && v.rule != kNoRule) {
+    answer.policy = PolicyName(t.policy->PolicyOf(v.rule));
     answer.rule = static_cast<int>(v.rule.rule);
   }
   if (!v.allowed && questions_ == 0) {

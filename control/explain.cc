@@ -71,7 +71,7 @@ void AddDetails(Trace& steps, const std::string& stage, const PolicyExplanation&
 
 std::optional<DecidingRule> DecidingOf(const Tables& t, Direction direction, const RuleRef& rule) {
   if (rule == kNoRule) return std::nullopt;
-  const PolicyInfo& policy = t.policy->policies()[rule.policy];
+  const PolicyInfo& policy = t.policy->PolicyOf(rule);
   DecidingRule out{.policy = policy, .rule = rule.rule, .action = t.policy->ActionOf(direction, rule)};
   const auto& rules = policy.rules[static_cast<size_t>(direction)];
   if (rule.rule < rules.size()) out.name = rules[rule.rule].name;

@@ -134,7 +134,7 @@ std::string RuleText(const Tables& t, const ConnectionRecord& r, bool egress) {
   const IpAddress& peer = egress ? r.tuple.dst : r.tuple.src;
   const RuleRef rule = t.policy->Check(direction, set, peer, r.tuple.proto, r.tuple.dst_port).rule;
   if (rule == kNoRule) return "none";
-  const PolicyInfo& policy = t.policy->policies()[rule.policy];
+  const PolicyInfo& policy = t.policy->PolicyOf(rule);
   if (policy.tier == Tier::kNetworkPolicy) return fmt::format("{} rule {}", ToString(policy.key), rule.rule);
   return fmt::format("{}: {}", t.policy->NameOf(direction, rule),
                      ToString(t.policy->ActionOf(direction, rule)));

@@ -108,6 +108,49 @@ TEST(DesiredStateTest, ClusterPoliciesAndNodesLabelsAreOfTheModel) {
   EXPECT_GT(s.policy_revision(), revision);
 }
 
+TEST(DesiredStateTest, WhatIsCompiledFollowsEveryEdit) {
+  DesiredState s("node-a", std::nullopt);
+  const ObjectKey web{"dev", "web"};
+  const auto policy = [](const char* from) {
+    return One(
+        std::string(
+            R"({"apiVersion":"networking.k8s.io/v1","kind":"NetworkPolicy","metadata":{"name":"p","namespace":"dev"},"spec":{"podSelector":{},"ingress":[{"from":[)") +
+        from + "]}]}}");
+  };
+  const char* team = R"({"namespaceSelector":{"matchLabels":{"team":"x"}}})";
+  const auto allows = [&](const char* peer) {
+    const CompiledPolicy compiled = s.CompilePolicy(), anew = Compile(s.model(), s.LocalPods());
+    EXPECT_EQ(compiled.Find(web)->fingerprint, anew.Find(web)->fingerprint);
+    return compiled.Check(Direction::kIngress, compiled.Find(web)->ingress, *ParseIp(peer), 6, 80).allowed;
+  };
+  s.PutAttachment(Attached("c1", "web", "10.244.1.7/24"));
+  EXPECT_TRUE(allows("10.244.2.7")) << "no policy";
+  s.Put(policy(team));
+  s.Put(One(PodJson("far", "node-b", "10.244.2.7")));
+  EXPECT_FALSE(allows("10.244.2.7"));
+  const char* ns =
+      R"({"apiVersion":"v1","kind":"Namespace","metadata":{"name":"dev","labels":{"team":"x"}}})";
+  s.Put(One(ns));
+  EXPECT_TRUE(allows("10.244.2.7"));
+  s.Put(One(PodJson("far", "node-b", "10.244.2.8")));
+  EXPECT_FALSE(allows("10.244.2.7"));
+  EXPECT_TRUE(allows("10.244.2.8"));
+  s.Remove({"Namespace", "", "dev"});
+  EXPECT_FALSE(allows("10.244.2.8"));
+  s.Put(policy(R"({"podSelector":{"matchLabels":{"app":"web"}}})"));
+  EXPECT_TRUE(allows("10.244.2.8"));
+  s.Remove({"Pod", "dev", "far"});
+  EXPECT_FALSE(allows("10.244.2.8"));
+  s.Remove({"NetworkPolicy", "dev", "p"});
+  EXPECT_TRUE(allows("10.244.2.8"));
+  s.Put(One(
+      R"({"apiVersion":"policy.networking.k8s.io/v1alpha2","kind":"ClusterNetworkPolicy","metadata":{"name":"c"},"spec":{"tier":"Admin","priority":1,"subject":{"namespaces":{}},"ingress":[{"action":"Deny","from":[{"namespaces":{}}]}]}})"));
+  s.Put(One(PodJson("far", "node-b", "10.244.2.8")));
+  EXPECT_FALSE(allows("10.244.2.8"));
+  s.Remove({"ClusterNetworkPolicy", "", "c"});
+  EXPECT_TRUE(allows("10.244.2.8"));
+}
+
 TEST(DesiredStateTest, TheConfigMapOverridesTheFile) {
   const auto file = ParseNetConfText(R"({"Network":"10.1.0.0/16","Backend":{"Type":"vxlan"}})");
   ASSERT_TRUE(file.ok());
