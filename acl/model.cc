@@ -7,7 +7,9 @@
 
 namespace podwire {
 
-std::string ToString(const ObjectKey& key) { return fmt::format("{}/{}", key.ns, key.name); }
+std::string ToString(const ObjectKey& key) {
+  return key.ns.empty() ? key.name : fmt::format("{}/{}", key.ns, key.name);
+}
 
 bool LabelRequirement::Matches(const Labels& labels) const {
   const auto it = labels.find(key);

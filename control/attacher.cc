@@ -12,39 +12,11 @@
 namespace podwire {
 namespace {
 
-constexpr size_t kLongestKey = 128;
-constexpr size_t kLongestName = 253;
 constexpr uint16_t kFallbackMtu = 1500;
 
-std::string PortName(const AttachmentKey& key) {
-  return fmt::format("pod-{}-{}", key.container_id.substr(0, 40), key.ifname);
-}
-
-/// Kubernetes' names and podman's container names, which go into logs and tables as they are.
-absl::Status CheckName(const std::string& field, const std::string& name) {
-  const auto plain = [](unsigned char c) { return std::isalnum(c) || c == '-' || c == '_' || c == '.'; };
-  if (name.size() <= kLongestName && std::ranges::all_of(name, plain)) return absl::OkStatus();
-  return InvalidArgument("{}: expected at most {} letters, digits, '-', '_' and '.'", field, kLongestName);
-}
-
-absl::Status CheckSpec(const AttachSpec& s) {
-  if (s.key.container_id.empty())
-    return InvalidArgument("key.container_id: expected CNI_CONTAINERID, not nothing");
-  if (s.key.container_id.size() > kLongestKey)
-    return InvalidArgument("key.container_id: longer than {}", kLongestKey);
-  RETURN_IF_ERROR(CheckName("key.container_id", s.key.container_id));
-  RETURN_IF_ERROR(CheckName("pod_namespace", s.pod.ns));
-  RETURN_IF_ERROR(CheckName("pod_name", s.pod.name));
-  RETURN_IF_ERROR(CheckName("pod_uid", s.pod_uid));
-  RETURN_IF_ERROR(CheckName("network", s.network));
-  RETURN_IF_ERROR(Annotate(CheckInterfaceName(s.key.ifname), "key.ifname"));
-  if ((s.kind == AttachKind::kPort) == s.port.empty())
-    return InvalidArgument("port: expected a port's name with attach \"port\", and only then");
-  if (s.kind == AttachKind::kTap && (s.netns.empty() || s.netns[0] != '/')) {
-    return InvalidArgument("netns: expected the absolute path of a network namespace, not \"{}\"", s.netns);
-  }
-  if (s.mtu != 0 && s.mtu < kMinMtu) return InvalidArgument("mtu: expected {} to {}", kMinMtu, kMaxMtu);
-  return absl::OkStatus();
+std::string PortName(const AttachSpec& s) {
+  if (s.IsInOwnNamespace()) return "host-" + s.key.ifname;
+  return fmt::format("pod-{}-{}", s.key.container_id.substr(0, 40), s.key.ifname);
 }
 
 /// The port's MTU where the network's is larger; one that was asked for is not cut.
@@ -155,8 +127,8 @@ absl::Status Attacher::Reserve(const AttachSpec& spec, LiveAttachment& a) {
     }
     if (spec.kind == AttachKind::kPort) {
       RETURN_IF_ERROR(state.FindFreePort(spec.port).status());
-    } else if (state.FindPort(PortName(spec.key)) != nullptr) {
-      return Error(absl::StatusCode::kAlreadyExists, "port {} exists", PortName(spec.key));
+    } else if (state.FindPort(PortName(spec)) != nullptr) {
+      return Error(absl::StatusCode::kAlreadyExists, "port {} exists", PortName(spec));
     }
     ASSIGN_OR_RETURN(const PodSubnets subnets, controller_.PlanOwnSubnets(planned));
     ASSIGN_OR_RETURN(a.slot, state.FreeSlot());
@@ -167,7 +139,7 @@ absl::Status Attacher::Reserve(const AttachSpec& spec, LiveAttachment& a) {
          .pod = spec.pod,
          .pod_uid = spec.pod_uid,
          .kind = spec.kind,
-         .port = spec.kind == AttachKind::kPort ? spec.port : PortName(spec.key),
+         .port = spec.kind == AttachKind::kPort ? spec.port : PortName(spec),
          .mac = MacOf(spec, state.desired.node()),
          .gateway_mac = GatewayMac(controller_.config()),
          .routes = spec.routes,

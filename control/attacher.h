@@ -12,29 +12,13 @@
 #include <absl/status/status.h>
 #include <absl/status/statusor.h>
 
+#include "control/attach_spec.h"
 #include "control/attachment.h"
 #include "control/controller.h"
 #include "pmd/pod_interface.h"
 #include "pmd/port.h"
 
 namespace podwire {
-
-/// What the CNI plugin, or another client, asks for.
-struct AttachSpec {
-  AttachmentKey key;
-  std::string netns;
-  std::string network;
-  ObjectKey pod;
-  std::string pod_uid;
-  AttachKind kind = AttachKind::kTap;
-  std::string port;  ///< kPort: its name
-  MacAddr mac;       ///< of the pod's end; empty: made from the key
-  uint16_t mtu = 0;  ///< 0: the network's
-  /// Of a delegated IPAM plugin; empty: podwired gives one of each family that the network has.
-  std::vector<InterfaceAddress> addresses;
-  std::vector<PodRoute> routes;
-  bool host = false;  ///< the node's own network stack; with `routes` it gets no default route
-};
 
 /// How the attacher reaches the machine; tests put their own in.
 struct PodWiring {

@@ -8,6 +8,7 @@
 
 #include "control/json_reader.h"
 #include "net/status.h"
+#include "pmd/pod_interface.h"
 
 namespace podwire {
 namespace {
@@ -349,6 +350,11 @@ absl::StatusOr<Config> ParseConfig(std::string_view text) {
     } else {
       r.Fail("gatewayMac", Message(parsed.status()));
     }
+  }
+  r.String("hostInterface", c.host_interface);
+  if (!c.host_interface.empty() && r.ok()) {
+    if (const auto status = CheckInterfaceName(c.host_interface); !status.ok())
+      r.Fail("hostInterface", Message(status));
   }
   r.Choice("logLevel", c.log_level, {"trace", "debug", "info", "warn", "error"});
   if (const json* log = r.Get("policyLog")) r.Fail(ReadPolicyLog(*log, c.policy_log));

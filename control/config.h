@@ -75,6 +75,7 @@ struct Config {
   std::optional<UnderlayConfig> underlay;
   std::optional<NetConf> network;  ///< an applied kube-flannel-cfg overrides it
   MacAddr gateway_mac;             ///< that pods see as their gateway's; empty: made from the node's name
+  std::string host_interface;      ///< the node's own way into the pods' network; empty: none
   std::string log_level = "info";
   PolicyLogConfig policy_log;
 };

@@ -8,7 +8,7 @@ namespace {
 /// A cluster's pods come and go; a name that is a second late is not worth a walk over all of them each time.
 constexpr std::chrono::seconds kPodsPeriod(1);
 
-std::string NameOf(const Endpoint& e) { return e.ns + "/" + e.name; }
+std::string NameOf(const Endpoint& e) { return ToString(ObjectKey{e.ns, e.name}); }
 
 /// A NetworkPolicy goes by its namespace and name alone.
 std::string PolicyName(const PolicyInfo& policy) {

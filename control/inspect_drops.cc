@@ -38,7 +38,7 @@ void FillPod(Daemon& d, const Endpoint& e, const DropCounts& drops, v1::Drops& o
   for (size_t i = 1; i < kDropReasonCount; ++i) {
     if (drops[i] == 0) continue;
     v1::PodDrops& pod = *out.add_pods();
-    pod.set_pod(e.ns + "/" + e.name);
+    pod.set_pod(ToString(ObjectKey{e.ns, e.name}));
     pod.set_reason(std::string(kDropReasonInfo[i].name));
     pod.set_packets(drops[i]);
     FillPolicies(d, e, static_cast<DropReason>(i), pod);

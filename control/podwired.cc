@@ -14,6 +14,7 @@
 
 #include "control/attacher.h"
 #include "control/controller.h"
+#include "control/host_interface.h"
 #include "control/server.h"
 #include "control/services.h"
 #include "control/state_dir.h"
@@ -152,6 +153,8 @@ absl::Status Run(const Config& config, const sigset_t& signals) {
   RETURN_IF_ERROR(OpenPorts(config, context, controller));
   Attacher attacher(controller, {.create_port = [&](const PortConfig& p) { return CreatePort(p, context); }});
   RETURN_IF_ERROR(attacher.Recover());
+  HostInterface host_interface(controller, attacher);
+  host_interface.Start();
   PolicyLog policy_log(config.policy_log, config.state_dir, config.node);
   EventFeed events(controller, EventSourceOf(*sw), policy_log);
   events.Start();

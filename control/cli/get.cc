@@ -86,6 +86,7 @@ absl::StatusOr<std::vector<PodRow>> ListPods(Session& session, const GetOptions&
   }
   ASSIGN_OR_RETURN(auto endpoints, ListEndpoints(session, options));
   for (v1::Endpoint& endpoint : endpoints) {
+    if (endpoint.host()) continue;
     PodRow& pod = pods[{endpoint.pod_namespace(), endpoint.pod_name()}];
     if (pod.object.is_null()) pod.object = PodFromEndpoint(endpoint);
     pod.endpoint = std::move(endpoint);

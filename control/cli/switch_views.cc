@@ -28,7 +28,10 @@ std::string Join(const List& list) {
   return text;
 }
 
-std::string PodName(const v1::Endpoint& e) { return fmt::format("{}/{}", e.pod_namespace(), e.pod_name()); }
+/// The node itself has no namespace.
+std::string PodName(const v1::Endpoint& e) {
+  return e.pod_namespace().empty() ? e.pod_name() : fmt::format("{}/{}", e.pod_namespace(), e.pod_name());
+}
 
 std::string OptionsText(const v1::Port& port) {
   std::string text;

@@ -24,7 +24,7 @@ json Good() {
       {"name": "null", "kind": "vdev", "devargs": "net_null0,size=64", "mac": "02:00:00:00:00:04"}],
     "underlay": {"port": "uplink", "address": "192.0.2.1/24", "gateway": "192.0.2.254", "mtu": 1400,
       "neighbors": {"192.0.2.7": "02:00:00:00:00:07"}},
-    "gatewayMac": "02:00:00:00:00:0a",
+    "gatewayMac": "02:00:00:00:00:0a", "hostInterface": "podwire0",
     "network": {"Network": "10.244.0.0/16", "Backend": {"Type": "vxlan"}},
     "policyLog": {"file": "verdicts.log", "maxMB": 2, "files": 3},
     "logLevel": "debug"})");
@@ -46,6 +46,7 @@ TEST(ConfigTest, ReadsEveryKey) {
   EXPECT_EQ(c->hugepages, "off");
   EXPECT_EQ(c->connections, 4096u);
   EXPECT_EQ(c->embryonic_connections, 512u);
+  EXPECT_EQ(c->host_interface, "podwire0");
   EXPECT_EQ(c->policy_log.file, "verdicts.log");
   EXPECT_EQ(c->policy_log.max_mb, 2u);
   EXPECT_EQ(c->policy_log.files, 3u);
@@ -137,6 +138,8 @@ INSTANTIATE_TEST_SUITE_P(
         BadCase{"/nod", "1", "nod", "unknown key"}, BadCase{"/node", "5", "node", "a string"},
         BadCase{"/node", "\"Node_A\"", "node", "DNS name"},
         BadCase{"/stateDir", "\"x\"", "stateDir", "absolute"},
+        BadCase{"/hostInterface", "\"a/b\"", "hostInterface", "interface name"},
+        BadCase{"/hostInterface", "7", "hostInterface", "a string"},
         BadCase{"/stateDir", "{}", "stateDir", "a string, not an object"},
         BadCase{"/listen", "\"http://x\"", "listen", "unix:///PATH"},
         BadCase{"/listen", "\"unix://x\"", "listen", "absolute"},

@@ -21,7 +21,7 @@ CONFIGS = [
     ("underlay.address", "192.0.2.1", "underlay.address"), ("underlay.address", "192.0.2.0/24", "underlay.address"),
     ("underlay.gateway", "203.0.113.1", "underlay.gateway"), ("underlay.mtu", 10, "underlay.mtu"),
     ("network", {"Network": "10.244.0.0/33"}, "network"), ("network", {"Network": "10.244.0.0/16", "Backend": {"Type": "wireguard"}}, "wireguard"),
-    ("timeouts", {"udpNew": 0}, "timeouts.udpNew"), ("logLevel", "loud", "logLevel"), ("connections", -1, "connections"),
+    ("timeouts", {"udpNew": 0}, "timeouts.udpNew"), ("logLevel", "loud", "logLevel"), ("hostInterface", "a/b", "hostInterface"), ("connections", -1, "connections"),
 ]
 BAD_CIDR = """apiVersion: v1
 kind: Namespace
