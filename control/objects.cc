@@ -94,7 +94,7 @@ class Parser {
       return Refuse({}, InvalidArgument("is longer than {} bytes", kLongestDocument));
     const auto value = ParseJson(text);
     if (!value.ok()) return Refuse({}, value.status());
-    Any(*value, "");
+    Any(*value, nullptr);
   }
 
  private:
@@ -111,48 +111,62 @@ class Parser {
         kind);
   }
 
-  /// `implied_kind`: of a typed list's items, which need not say theirs.
-  void Any(const json& value, std::string_view implied_kind) {
+  /// `list`: the typed list whose item it is, which need not say its kind and version then; nullptr: none.
+  void Any(const json& value, const KindInfo* list) {
     if (!value.is_object()) return Refuse({}, InvalidArgument("expected an object, not {}", Brief(value)));
-    std::string kind = TextOf(value, "kind");
-    if (kind.empty()) kind = implied_kind;
-    ObjectId id{kind, "", TextOf(value.value("metadata", json()), "name")};
-    if (kind.empty()) return Refuse(id, InvalidArgument("kind: missing"));
-    if (kind.ends_with("List") && implied_kind.empty()) return Items(value, kind);
+    const bool has_kind = value.contains("kind") || list == nullptr;
+    const std::string kind = has_kind ? TextOf(value, "kind") : std::string(list->kind);
     const KindInfo* info = FindKind(kind);
-    if (info == nullptr || info->kind != kind) {
-      return Refuse(id, UnknownKind(kind));
-    }
-    const std::string version = TextOf(value, "apiVersion");
-    if (version != info->api_version && (!version.empty() || implied_kind.empty())) {
-      return Refuse(id, InvalidArgument("apiVersion: expected {}, not \"{}\"", info->api_version, version));
-    }
-    Object(*info, value, std::move(id));
+    if (info != nullptr && info->kind != kind) info = nullptr;
+    const ObjectId id = IdOf(info, kind, value);
+    if (kind.empty()) return Refuse(id, InvalidArgument("kind: missing"));
+    if (kind.ends_with("List") && list == nullptr) return Items(value, kind);
+    if (info == nullptr) return Refuse(id, UnknownKind(kind));
+    if (list != nullptr && info != list)
+      return Refuse(id, InvalidArgument("kind: a {} in a {}List", kind, list->kind));
+    const bool implied = list != nullptr && !value.contains("apiVersion");
+    if (const auto status = CheckVersion(value, info->api_version); !implied && !status.ok())
+      return Refuse(id, status);
+    Object(*info, value, id);
+  }
+
+  ObjectId IdOf(const KindInfo* info, const std::string& kind, const json& value) const {
+    const json metadata = value.value("metadata", json());
+    ObjectId id{kind, "", TextOf(metadata, "name")};
+    if (info == nullptr || !info->namespaced) return id;
+    id.ns = TextOf(metadata, "namespace");
+    if (id.ns.empty()) id.ns = default_namespace_;
+    return id;
+  }
+
+  static absl::Status CheckVersion(const json& value, std::string_view wanted) {
+    const auto version = value.find("apiVersion");
+    if (version == value.end()) return InvalidArgument("apiVersion: missing, expected {}", wanted);
+    if (*version == wanted) return absl::OkStatus();
+    return InvalidArgument("apiVersion: expected {}, not {}", wanted, Brief(*version));
   }
 
   void Items(const json& list, const std::string& kind) {
-    const std::string item_kind = kind == "List" ? "" : kind.substr(0, kind.size() - 4);
-    if (!item_kind.empty() && FindKind(item_kind) == nullptr) {
-      return Refuse({kind, "", ""}, UnknownKind(kind));
-    }
+    const ObjectId id{kind, "", ""};
+    const std::string item_kind = kind.substr(0, kind.size() - 4);
+    const KindInfo* typed = FindKind(item_kind);
+    if (!item_kind.empty() && (typed == nullptr || typed->kind != item_kind))
+      return Refuse(id, UnknownKind(kind));
+    if (const auto status = CheckVersion(list, typed == nullptr ? "v1" : typed->api_version); !status.ok())
+      return Refuse(id, status);
     const auto items = list.find("items");
-    if (items == list.end() || !items->is_array()) {
-      return Refuse({kind, "", ""}, InvalidArgument("items: expected an array"));
-    }
+    if (items == list.end() || !items->is_array())
+      return Refuse(id, InvalidArgument("items: expected an array"));
     for (const json& item : *items) {
-      if (item.is_object() && TextOf(item, "kind").ends_with("List")) {
+      if (TextOf(item, "kind").ends_with("List")) {
         Refuse({TextOf(item, "kind"), "", ""}, InvalidArgument("kind: a List inside a List"));
       } else {
-        Any(item, item_kind);
+        Any(item, typed);
       }
     }
   }
 
   void Object(const KindInfo& info, const json& value, ObjectId id) {
-    if (info.namespaced) {
-      id.ns = TextOf(value.value("metadata", json()), "namespace");
-      if (id.ns.empty()) id.ns = default_namespace_;
-    }
     ParsedObject object{.document = document_, .id = id};
     if (const absl::Status status = Fill(info, value, object); !status.ok())
       return Refuse(std::move(id), status);
@@ -236,8 +250,10 @@ bool IsNamespaced(std::string_view kind) {
 
 std::string ToString(const ObjectProblem& p) {
   std::string text = fmt::format("document {}: ", p.document + 1);
-  if (!p.id.kind.empty())
-    text += fmt::format("{} {}{}{}: ", p.id.kind, p.id.ns, p.id.ns.empty() ? "" : "/", p.id.name);
+  if (!p.id.kind.empty()) {
+    const std::string name = fmt::format("{}{}{}", p.id.ns, p.id.ns.empty() ? "" : "/", p.id.name);
+    text += fmt::format("{}{}{}: ", p.id.kind, name.empty() ? "" : " ", name);
+  }
   if (!p.field.empty()) text += p.field + ": ";
   return text + p.message;
 }

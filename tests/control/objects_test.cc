@@ -92,6 +92,55 @@ TEST(ObjectsTest, OtherKindsAndVersionsAreRefused) {
   EXPECT_NE(Problem(R"({"apiVersion":"v1","kind":"Pod","metadata":[]})"), "none");
 }
 
+/// A document of another version may mean something else by the same fields: it is not half understood.
+TEST(ObjectsTest, EveryKindNeedsItsVersion) {
+  const std::pair<const char*, const char*> kinds[] = {
+      {"Node", "v1"},
+      {"Namespace", "v1"},
+      {"Pod", "v1"},
+      {"ConfigMap", "v1"},
+      {"NetworkPolicy", "networking.k8s.io/v1"},
+      {"ClusterNetworkPolicy", "policy.networking.k8s.io/v1alpha2"}};
+  for (const auto& [kind, version] : kinds) {
+    const std::string name = std::string(kind) + (IsNamespaced(kind) ? " dev/web: " : " web: ");
+    const auto problem = [&, kind = kind](const std::string& api_version) {
+      const auto p =
+          Parse({R"({)" + api_version + R"("kind":")" + kind + R"(","metadata":{"name":"web"}})"}, "dev");
+      EXPECT_TRUE(p.objects.empty()) << kind;
+      return p.problems.empty() ? "none" : ToString(p.problems[0]);
+    };
+    const std::string head = "document 1: " + name + "apiVersion: ";
+    EXPECT_EQ(problem(""), head + "missing, expected " + version);
+    for (const char* wrong : {R"("v2")", R"("networking.k8s.io/v1beta1")", R"("")", "1", "null"}) {
+      EXPECT_EQ(problem(std::string(R"("apiVersion":)") + wrong + ","),
+                head + "expected " + version + ", not " + wrong);
+    }
+  }
+}
+
+TEST(ObjectsTest, ListsNeedTheirVersionAndItemsMayNotDiffer) {
+  EXPECT_EQ(Problem(R"({"kind":"List","items":[]})"), "document 1: List: apiVersion: missing, expected v1");
+  EXPECT_EQ(Problem(R"({"apiVersion":"v2","kind":"List","items":[]})"),
+            R"(document 1: List: apiVersion: expected v1, not "v2")");
+  EXPECT_EQ(Problem(R"({"kind":"PodList","items":[{"metadata":{"name":"a"}}]})"),
+            "document 1: PodList: apiVersion: missing, expected v1");
+  EXPECT_EQ(
+      Problem(R"({"apiVersion":"policy.networking.k8s.io/v1alpha1","kind":"ClusterNetworkPolicyList","items":[
+                {"metadata":{"name":"p"},"spec":{"tier":"Admin","priority":1,"subject":{"namespaces":{}}}}]})"),
+      "document 1: ClusterNetworkPolicyList: apiVersion: expected policy.networking.k8s.io/v1alpha2, "
+      R"(not "policy.networking.k8s.io/v1alpha1")");
+  const auto in_pod_list = [](const std::string& item) {
+    return Problem(R"({"apiVersion":"v1","kind":"PodList","items":[)" + item + "]}");
+  };
+  EXPECT_EQ(in_pod_list(R"({"apiVersion":"v2","metadata":{"name":"a"}})"),
+            R"(document 1: Pod default/a: apiVersion: expected v1, not "v2")");
+  EXPECT_EQ(in_pod_list(R"({"kind":"NetworkPolicy","metadata":{"name":"a"},"spec":{"podSelector":{}}})"),
+            "document 1: NetworkPolicy default/a: kind: a NetworkPolicy in a PodList");
+  EXPECT_EQ(in_pod_list(R"({"kind":"","metadata":{"name":"a"}})"), "document 1: kind: missing");
+  EXPECT_EQ(Problem(R"({"apiVersion":"v1","kind":"List","items":[{"kind":"Pod","metadata":{"name":"a"}}]})"),
+            "document 1: Pod default/a: apiVersion: missing, expected v1");
+}
+
 TEST(ObjectsTest, ClusterNetworkPoliciesHaveNoNamespace) {
   const auto p =
       Parse({R"({"apiVersion":"policy.networking.k8s.io/v1alpha2","kind":"ClusterNetworkPolicyList","items":[
