@@ -167,6 +167,24 @@ absl::StatusOr<ExplainQuery> QueryOf(const v1::ExplainRequest& r) {
                       .default_namespace = r.default_namespace()};
 }
 
+void FillConnections(const std::vector<ConnectionTableReport>& tables, v1::Status& out) {
+  for (const ConnectionTableReport& t : tables) {
+    v1::ConnectionTable& table = *out.add_connection_tables();
+    table.set_family(t.family == IpFamily::kV6 ? "IPv6" : "IPv4");
+    table.set_connections(t.connections);
+    table.set_capacity(t.capacity);
+    table.set_connection_bytes(t.connection_bytes);
+    table.set_embryonic(t.embryonic);
+    table.set_embryonic_budget(t.embryonic_budget);
+    table.set_evicted(t.evicted);
+    out.set_connections(out.connections() + t.connections);
+    out.set_connection_capacity(out.connection_capacity() + t.capacity);
+    out.set_embryonic_connections(out.embryonic_connections() + t.embryonic);
+    out.set_embryonic_budget(out.embryonic_budget() + t.embryonic_budget);
+    out.set_connections_evicted(out.connections_evicted() + t.evicted);
+  }
+}
+
 class InspectService final : public v1::Inspect::Service {
  public:
   explicit InspectService(Daemon& d) : d_(d) {}
@@ -179,12 +197,7 @@ class InspectService final : public v1::Inspect::Service {
         std::chrono::duration<double>(std::chrono::steady_clock::now() - d_.started).count());
     out->set_hugepages(d_.hugepages);
     d_.controller.Read([&](const ControlState& s) { FillNetwork(s, *tables, d_.controller.config(), *out); });
-    out->set_connections(d_.sw.connections());
-    out->set_connection_capacity(d_.sw.connection_capacity());
-    out->set_embryonic_connections(d_.sw.embryonic_connections());
-    out->set_embryonic_budget(d_.sw.embryonic_budget());
-    out->set_connections_evicted(d_.sw.connections_evicted());
-    out->set_connection_bytes(Switch::kConnectionBytes);
+    FillConnections(d_.sw.ReadConnectionTables(), *out);
     out->set_generation(tables->generation);
     for (v1::WorkerStatus& w : WorkerStatuses(d_.sw)) {
       if (w.lcore() == d_.controller.config().control_lcore) {
@@ -228,9 +241,11 @@ class InspectService final : public v1::Inspect::Service {
     for (size_t i = 0; i < kCounterCount; ++i) {
       Add(*out, std::string(kCounterInfo[i].name), totals.counters[i], kCounterInfo[i].help);
     }
-    Add(*out, "connections_embryonic", d_.sw.embryonic_connections(),
+    v1::Status connections;
+    FillConnections(d_.sw.ReadConnectionTables(), connections);
+    Add(*out, "connections_embryonic", connections.embryonic_connections(),
         "connections that nobody has answered yet, now");
-    Add(*out, "connections_evicted", d_.sw.connections_evicted(),
+    Add(*out, "connections_evicted", connections.connections_evicted(),
         "connections forgotten before their time to make room");
     for (size_t i = 1; i < kDropReasonCount; ++i) {
       Add(*out, fmt::format("drop_{}", kDropReasonInfo[i].name), totals.drops[i], kDropReasonInfo[i].help);

@@ -310,25 +310,32 @@ void Switch::ForEachConnection(const std::function<bool(const ConnectionRecord&)
 
 namespace {
 
-template <class Fn>
-uint64_t SumOfFamilies(const WorkerShared& shared, Fn&& fn) {
-  uint64_t sum = 0;
-  shared.ForEachFamily([&](const auto& table) { sum += fn(table); });
-  return sum;
+constexpr uint32_t kConnectionBytes = 256, kConnectionBytes6 = 448;
+
+template <class Key>
+ConnectionTableReport ReportOf(const ConnTable<Key>& table) {
+  constexpr bool v6 = std::is_same_v<Key, FlowKey6>;
+  return {.family = v6 ? IpFamily::kV6 : IpFamily::kV4,
+          .connections = table.size(),
+          .capacity = table.capacity(),
+          .connection_bytes = v6 ? kConnectionBytes6 : kConnectionBytes,
+          .embryonic = table.embryonic(),
+          .embryonic_budget = table.embryonic_budget(),
+          .evicted = table.evicted()};
 }
 
 }  // namespace
 
+std::vector<ConnectionTableReport> Switch::ReadConnectionTables() const {
+  std::vector<ConnectionTableReport> reports;
+  impl_->shared.ForEachFamily([&](const auto& table) { reports.push_back(ReportOf(table)); });
+  return reports;
+}
+
 uint64_t Switch::connections() const {
-  return SumOfFamilies(impl_->shared, [](const auto& t) { return t.size(); });
-}
-uint64_t Switch::connection_capacity() const { return impl_->shared.connections->capacity(); }
-uint64_t Switch::embryonic_connections() const {
-  return SumOfFamilies(impl_->shared, [](const auto& t) { return t.embryonic(); });
-}
-uint64_t Switch::embryonic_budget() const { return impl_->shared.connections->embryonic_budget(); }
-uint64_t Switch::connections_evicted() const {
-  return SumOfFamilies(impl_->shared, [](const auto& t) { return t.evicted(); });
+  uint64_t sum = 0;
+  impl_->shared.ForEachFamily([&](const auto& table) { sum += table.size(); });
+  return sum;
 }
 
 }  // namespace podwire

@@ -61,6 +61,16 @@ struct WorkerReport {
   std::vector<Queue> queues;  ///< that it receives from
 };
 
+/// The connections of one family.
+struct ConnectionTableReport {
+  IpFamily family = IpFamily::kV4;
+  uint64_t connections = 0, capacity = 0;
+  uint32_t connection_bytes = 0;  ///< entry, both directions' flow entries, translation room included
+  uint64_t embryonic = 0;         ///< nobody has answered them yet
+  uint64_t embryonic_budget = 0;  ///< as many as there may be
+  uint64_t evicted = 0;           ///< forgotten before their time to make room for others, since the start
+};
+
 /// A worker's event, with the time.
 struct EventRecord {
   PacketEvent event;
@@ -123,17 +133,10 @@ class Switch {
   void ForEachFlow(const std::function<bool(const FlowRecord&)>& fn);
   /// The same for the tracked connections.
   void ForEachConnection(const std::function<bool(const ConnectionRecord&)>& fn);
-  /// Of both families together; capacity and budget are each one's.
+  /// One a family, IPv4 first.
+  std::vector<ConnectionTableReport> ReadConnectionTables() const;
+  /// The sum of their connections.
   uint64_t connections() const;
-  uint64_t connection_capacity() const;
-  /// Connections that nobody has answered yet, and how many there may be.
-  uint64_t embryonic_connections() const;
-  uint64_t embryonic_budget() const;
-  /// Connections that were forgotten before their time to make room for others, since the start.
-  uint64_t connections_evicted() const;
-  /// Bytes a connection takes: entry, both directions' flow entries, translation room included.
-  static constexpr uint32_t kConnectionBytes = 256;   ///< IPv4
-  static constexpr uint32_t kConnectionBytes6 = 448;  ///< IPv6
 
  private:
   class Impl;

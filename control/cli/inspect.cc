@@ -34,6 +34,14 @@ std::string KeyValues(const std::vector<std::pair<std::string, std::string>>& pa
   return text;
 }
 
+/// "IPv4 ...; IPv6 ..."
+std::string ByFamily(const v1::Status& s, std::string (*describe)(const v1::ConnectionTable&)) {
+  std::string text;
+  for (const v1::ConnectionTable& table : s.connection_tables())
+    text += fmt::format("{}{} {}", text.empty() ? "" : "; ", table.family(), describe(table));
+  return text;
+}
+
 std::string StatusText(const v1::Status& s) {
   std::string text = KeyValues({
       {"Version", s.version()},
@@ -50,10 +58,16 @@ std::string StatusText(const v1::Status& s) {
       {"Endpoints", std::to_string(s.endpoints())},
       {"Objects", fmt::format("{} nodes, {} namespaces, {} pods, {} policies", s.nodes(), s.namespaces(),
                               s.pods(), s.policies())},
-      {"Connections", fmt::format("{} of {}, {} bytes each", s.connections(), s.connection_capacity(),
-                                  s.connection_bytes())},
-      {"Embryonic", fmt::format("{} of {}, {} connections evicted early", s.embryonic_connections(),
-                                s.embryonic_budget(), s.connections_evicted())},
+      {"Connections", ByFamily(s,
+                               [](const v1::ConnectionTable& t) {
+                                 return fmt::format("{} of {}, {} bytes each", t.connections(), t.capacity(),
+                                                    t.connection_bytes());
+                               })},
+      {"Embryonic", ByFamily(s,
+                             [](const v1::ConnectionTable& t) {
+                               return fmt::format("{} of {}, {} connections evicted early", t.embryonic(),
+                                                  t.embryonic_budget(), t.evicted());
+                             })},
       {"Generation", std::to_string(s.generation())},
   });
   for (const auto& warning : s.warnings()) text += fmt::format("Warning:      {}\n", warning);

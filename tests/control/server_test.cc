@@ -171,8 +171,19 @@ TEST_F(ServerTest, InspectsWithoutPorts) {
   v1::Status status;
   grpc::ClientContext c1;
   ASSERT_TRUE(stub->GetStatus(&c1, {}, &status).ok());
-  EXPECT_EQ(status.embryonic_budget(), 256u) << "a quarter of the connections";
-  EXPECT_EQ(status.embryonic_connections(), 0u);
+  ASSERT_EQ(status.connection_tables_size(), 2);
+  uint64_t capacity = 0;
+  for (const v1::ConnectionTable& table : status.connection_tables()) {
+    EXPECT_EQ(table.embryonic_budget(), 256u) << "a quarter of the connections";
+    EXPECT_GE(table.capacity(), 1024u) << "each family has as many as are configured";
+    EXPECT_EQ(table.connections(), 0u);
+    EXPECT_EQ(table.embryonic(), 0u);
+    capacity += table.capacity();
+  }
+  EXPECT_EQ(status.connection_tables(0).family(), "IPv4");
+  EXPECT_EQ(status.connection_tables(1).family(), "IPv6");
+  EXPECT_EQ(status.connection_capacity(), capacity) << "the totals are sums, like the connections";
+  EXPECT_EQ(status.embryonic_budget(), 512u);
   EXPECT_EQ(status.node(), "node-a");
   EXPECT_EQ(status.workers_size(), 1);
   EXPECT_EQ(status.pods(), 1u);

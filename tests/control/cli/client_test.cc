@@ -422,9 +422,16 @@ TEST_F(Client, Status) {
   status.set_node("n1");
   status.set_uptime_seconds(4000);
   status.add_warnings("public-ip differs");
-  status.set_embryonic_connections(5);
-  status.set_embryonic_budget(256);
-  status.set_connections_evicted(7);
+  for (const char* family : {"IPv4", "IPv6"}) {
+    auto& table = *status.add_connection_tables();
+    table.set_family(family);
+    table.set_connections(9);
+    table.set_capacity(1024);
+    table.set_connection_bytes(256);
+    table.set_embryonic(5);
+    table.set_embryonic_budget(256);
+    table.set_evicted(7);
+  }
   status.add_workers()->set_lcore(3);
   auto& busy = *status.add_workers();
   busy.set_worker(1);
@@ -436,7 +443,9 @@ TEST_F(Client, Status) {
   const std::string text = Run("status").output;
   EXPECT_THAT(text, HasSubstr("Node:         n1\nUptime:       66m40s\n"));
   EXPECT_THAT(text, HasSubstr("Network:      none yet"));
-  EXPECT_THAT(text, HasSubstr("Embryonic:    5 of 256, 7 connections evicted early\n"));
+  EXPECT_THAT(text,
+              HasSubstr("Connections:  IPv4 9 of 1024, 256 bytes each; IPv6 9 of 1024, 256 bytes each\n"));
+  EXPECT_THAT(text, HasSubstr("Embryonic:    IPv4 5 of 256, 7 connections evicted early; IPv6 5 of 256, "));
   EXPECT_THAT(text, HasSubstr("Warning:      public-ip differs"));
   EXPECT_THAT(text, HasSubstr("0        3       -      0        0%"));
   EXPECT_THAT(text, HasSubstr("P50     P99      P99.9    MAX\n"));
