@@ -8,7 +8,7 @@ CAPTURE = 15  # seconds to make a capture of a million packets
 VERIFY = 3
 SPECIAL = 6  # seconds that a run of a scenario takes beside its window
 RUNS = {"cps": 1, "cps_syn": 1, "mixed": 1, "collide": 2, "update": 2, "workers": 2, "attack": 3, "attack1": 3, "synflood": 3}
-IDLE = 260
+IDLE = 290
 
 
 def seconds(points, specials, args):

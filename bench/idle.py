@@ -43,6 +43,25 @@ for i in range(count):
     time.sleep(pause * (1 + i % 7 * 0.0113))  # in no step with the worker's sleeps
     now = time.clock_gettime_ns(time.CLOCK_REALTIME); s.send(str(i).encode()); print(i, now, flush=True)
 """
+WAKE = r"""
+import os, sys, time
+there, back = os.pipe(), os.pipe()
+if os.fork() == 0:
+    os.sched_setaffinity(0, {1}); os.close(there[1])
+    while os.read(there[0], 1): os.write(back[1], b"%20d" % time.monotonic_ns())
+    os._exit(0)
+os.sched_setaffinity(0, {0})
+for i in range(int(sys.argv[2])):
+    time.sleep(float(sys.argv[1]))
+    now = time.monotonic_ns(); os.write(there[1], b"x"); print((int(os.read(back[0], 20)) - now) / 1000)
+"""
+
+
+def bare_wake_us(pause=PAUSE, count=10):
+    """What the machine alone takes: microseconds from a write to a pipe until a program runs that slept on the worker's CPU."""
+    done = subprocess.run([sys.executable, "-c", WAKE, str(pause), str(count)], stdout=subprocess.PIPE, text=True, check=True,
+                          timeout=count * (pause + 1) + 10)
+    return [float(line) for line in done.stdout.split()]
 
 
 def one_way(source_ns, target_ns, address, pause, count):
@@ -109,8 +128,8 @@ CASES = {"tap": tap_case, "vdev": vdev_case}
 
 
 def measure(case):
-    """{"adaptive", "poll": {cpu_percent, first_packet_us, busy_us}, "extra_us"}; each time is a summary()."""
-    result = {}
+    """{"adaptive", "poll": {cpu_percent, first_packet_us, busy_us}, "extra_us", "bare_wake_us"}; each time is a summary()."""
+    result = {"bare_wake_us": summary(bare_wake_us())}
     with Lab() as lab:
         node, source_ns, pod = CASES[case](lab)
         one_way(source_ns, pod.ns, pod.address, 0.01, 50)  # ARP, flows, page faults
@@ -129,7 +148,7 @@ def measure(case):
 
 def measure_vhost(runner, case):
     """The same from latency.Latency's load: one packet a second."""
-    result = {}
+    result = {"bare_wake_us": summary(bare_wake_us())}
     for mode in ("adaptive", "poll"):
         lcores = {"workers": [{"cpu": 1, "mode": mode}], "control": 0}
         seldom = runner.load(case, 1 / PAUSE, vhost, 1, SAMPLES * PAUSE, lcores=lcores)
@@ -160,6 +179,6 @@ def table(results):
     for case, r in results.items():
         e, cpu = r["extra_us"], r["adaptive"]["cpu_percent"]
         lines.append(f"{case}: sleeping adds {e['median']:.1f} us to a first packet, p90 {e['p90']:.1f} "
-                     f"({'within' if e['p90'] <= TARGET_EXTRA_US else 'MORE THAN'} {TARGET_EXTRA_US:.0f} us); idle CPU "
+                     f"({'within' if e['p90'] <= TARGET_EXTRA_US else 'MORE THAN'} {TARGET_EXTRA_US:.0f} us; a bare program's wake-up here: {r['bare_wake_us']['median']:.1f}, p90 {r['bare_wake_us']['p90']:.1f}); idle CPU "
                      f"{'within' if cpu <= TARGET_CPU_PERCENT else 'MORE THAN'} {TARGET_CPU_PERCENT:.0f} %")
     return "\n".join(lines)

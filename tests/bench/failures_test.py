@@ -101,12 +101,12 @@ class FailuresTest(unittest.TestCase):
     def test_the_table_of_idle_workers(self):
         times = {"median": 50.0, "p90": 6808.1, "p99": 7000.0, "min": 1.0, "max": 7389.7}
         mode = {"cpu_percent": 0.21, "first_packet_us": times, "busy_us": times}
-        text = bench.idle.table({"tap": {"adaptive": mode, "poll": {**mode, "cpu_percent": 99.0}, "extra_us": {**times, "p90": 60.0}},
-                                 "vdev": {"adaptive": {**mode, "cpu_percent": 3.2}, "poll": mode, "extra_us": times}})
+        text = bench.idle.table({"tap": {"adaptive": mode, "poll": {**mode, "cpu_percent": 99.0}, "extra_us": {**times, "p90": 60.0}, "bare_wake_us": times},
+                                 "vdev": {"adaptive": {**mode, "cpu_percent": 3.2}, "poll": mode, "extra_us": times, "bare_wake_us": times}})
         self.assertEqual(len(text.splitlines()), 1 + 4 + 2)
         self.assertIn("50.0  6808.1  7000.0  7389.7", text)
-        self.assertIn("tap: sleeping adds 50.0 us to a first packet, p90 60.0 (within 100 us); idle CPU within 2 %", text)
-        self.assertIn("p90 6808.1 (MORE THAN 100 us); idle CPU MORE THAN 2 %", text)
+        self.assertIn("tap: sleeping adds 50.0 us to a first packet, p90 60.0 (within 100 us; a bare program's wake-up here: 50.0, p90 6808.1); idle CPU within 2 %", text)
+        self.assertIn("p90 6808.1 (MORE THAN 100 us; a bare program's wake-up here: 50.0, p90 6808.1); idle CPU MORE THAN 2 %", text)
 
     def test_interrupted_when_idle(self):
         before = signal.getsignal(signal.SIGTERM)
