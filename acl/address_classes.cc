@@ -38,14 +38,14 @@ void AddressClasses::Update(const Model& model, const std::set<std::string, std:
 void AddressClasses::MatchNamespaces(const Model& model, const std::set<std::string, std::less<>>& changed,
                                      PodGroups::Ids& groups) {
   for (const std::string& ns : changed) namespaces_.erase(ns);
-  const bool all = namespace_version_ != peers_.namespace_version();
-  namespace_version_ = peers_.namespace_version();
+  const size_t version = peers_.namespace_version();
   for (const auto& [ns, ids] : groups_.by_namespace()) {
     const auto [it, added] = namespaces_.try_emplace(ns);
-    if (!added && !all) continue;
-    PeerSet before = std::move(it->second.peers);
-    it->second = peers_.MatchNamespace(it->first, model.NamespaceLabels(ns));
-    if (added || it->second.peers != before) groups.insert(ids.begin(), ids.end());
+    MatchedNamespace& held = it->second;
+    if (!added && held.version == version) continue;
+    const PeerSet before = std::move(held.match.peers);
+    held = {peers_.MatchNamespace(it->first, model.NamespaceLabels(ns)), version};
+    if (added || held.match.peers != before) groups.insert(ids.begin(), ids.end());
   }
 }
 
@@ -63,7 +63,7 @@ void AddressClasses::MatchNewPeers(PodGroups::Ids& groups) {
 
 void AddressClasses::MatchNewPeer(PodPeer peer, PodGroups::Ids& groups) const {
   const auto match = [&](const std::string& ns, const PodGroups::Ids& ids) {
-    const PeerTable::NamespaceMatch& ns_match = namespaces_.at(ns);
+    const PeerTable::NamespaceMatch& ns_match = namespaces_.at(ns).match;
     if (!peers_.IsIn(peer, ns_match)) return;
     for (const PodGroupId id : ids) {
       for (const PodTemplate* pod : groups_.group(id).pods) {
@@ -80,7 +80,7 @@ void AddressClasses::MatchNewPeer(PodPeer peer, PodGroups::Ids& groups) const {
 }
 
 PeerSet AddressClasses::PeersOf(PeerKind kind, const PodTemplate& pod) const {
-  const PeerTable::NamespaceMatch& ns = namespaces_.at(pod.ns);
+  const PeerTable::NamespaceMatch& ns = namespaces_.at(pod.ns).match;
   switch (kind) {
     case PeerKind::kNamespace:
       return ns.peers;

@@ -22,6 +22,8 @@
 
 namespace podwire {
 
+using ClassCounts = std::array<uint32_t, kPeerKinds>;
+
 /// The class of every group of pods, and what rule sets need to know of classes: kept up with the peers that
 /// are asked for and the pods that there are, as far as they change. Numbers of classes are never given to
 /// another class.
@@ -35,7 +37,14 @@ class AddressClasses {
   /// `namespaces`. `epoch` counts up with each call.
   void Update(const Model& model, const std::set<std::string, std::less<>>& namespaces, uint64_t epoch);
 
-  /// Classes that hold the peer.
+  /// Numbers of classes are below.
+  ClassCounts counts() const {
+    ClassCounts counts{};
+    for (size_t kind = 0; kind < kPeerKinds; ++kind)
+      counts[kind] = static_cast<uint32_t>(classes_[kind].size());
+    return counts;
+  }
+  /// Classes that hold the peer, ascending.
   std::span<const ClassId> ClassesOf(PodPeer peer) const {
     return classes_of_[static_cast<size_t>(peer.kind)][peer.number];
   }
@@ -93,8 +102,11 @@ class AddressClasses {
   const PeerTable& peers_;
   const PortNameTable& names_;
   uint64_t epoch_ = 0;
-  absl::node_hash_map<std::string, PeerTable::NamespaceMatch> namespaces_;  // which refer to their names
-  size_t namespace_version_ = 0;                   // of the peers that they were matched with
+  struct MatchedNamespace {
+    PeerTable::NamespaceMatch match;  // refers to the key
+    size_t version = 0;               // of the peers that it was matched with
+  };
+  absl::node_hash_map<std::string, MatchedNamespace> namespaces_;
   std::array<uint32_t, kPeerKinds> seen_peers_{};  // how many the groups were matched with
   size_t seen_names_ = 0;
   std::array<SetPool<PeerSet>, kPeerKinds> classes_;
