@@ -188,17 +188,17 @@ PolicyCompiler::RuleSetKey PolicyCompiler::KeyOf(Direction d, const PolicyList& 
   return key;
 }
 
-bool PolicyCompiler::IsStale(const BuiltSet& built, const PolicyList& policies) const {
-  const auto is_newer = [&](uint64_t epoch) { return epoch > built.built_at; };
-  return std::ranges::any_of(policies, [&](uint32_t p) { return is_newer(policies_[p].compiled_at); }) ||
-         std::ranges::any_of(built.peers, [&](PodPeer p) { return is_newer(classes_->ChangedAt(p)); }) ||
-         std::ranges::any_of(built.names, [&](PortKey n) { return is_newer(classes_->ChangedAt(n)); });
+bool PolicyCompiler::HasOtherRules(const BuiltSet& built, const PolicyList& policies) const {
+  return std::ranges::any_of(policies, [&](uint32_t p) { return policies_[p].compiled_at > built.built_at; });
+}
+
+bool PolicyCompiler::HasOtherPeers(const BuiltSet& built) const {
+  const auto is_newer = [&](auto peer) { return classes_->ChangedAt(peer) > built.built_at; };
+  return std::ranges::any_of(built.peers, is_newer) || std::ranges::any_of(built.names, is_newer);
 }
 
 void PolicyCompiler::Build(RuleSetBuilder& builder, BuiltSet& built, Direction d, const PolicyList& policies,
                            const Pod* pod) {
-  ++built_count_;
-  built.built_at = epoch_;
   built.peers.clear();
   for (const uint32_t number : policies) {
     for (const CompiledRule& rule : policies_[number].rules[static_cast<size_t>(d)])
@@ -208,6 +208,19 @@ void PolicyCompiler::Build(RuleSetBuilder& builder, BuiltSet& built, Direction d
   built.peers.erase(std::unique(built.peers.begin(), built.peers.end()), built.peers.end());
   RuleSet set = builder.Build(UsesOf(d, policies, pod));
   set.policies = policies;
+  Take(builder, built, std::move(set));
+}
+
+/// The rules are the same, but not who is a peer.
+void PolicyCompiler::Extend(RuleSetBuilder& builder, BuiltSet& built, Direction d, const PolicyList& policies,
+                            const Pod* pod) {
+  Take(builder, built, builder.Extend(*built.set, UsesOf(d, policies, pod), built.classes));
+}
+
+void PolicyCompiler::Take(RuleSetBuilder& builder, BuiltSet& built, RuleSet set) {
+  ++built_count_;
+  built.built_at = epoch_;
+  built.classes = classes_->counts();
   built.set = std::make_shared<const RuleSet>(std::move(set));
   built.names = builder.names_asked();
   std::ranges::sort(built.names);
@@ -219,7 +232,11 @@ const PolicyCompiler::BuiltSet& PolicyCompiler::SetOf(RuleSetBuilder& builder, D
   BuiltSet& built = built_[static_cast<size_t>(d)][KeyOf(d, policies, pod)];
   if (built.used_at == epoch_) return built;
   built.used_at = epoch_;
-  if (built.set == nullptr || IsStale(built, policies)) Build(builder, built, d, policies, pod);
+  if (built.set == nullptr || HasOtherRules(built, policies)) {
+    Build(builder, built, d, policies, pod);
+  } else if (HasOtherPeers(built)) {
+    Extend(builder, built, d, policies, pod);
+  }
   out_.rule_sets_.push_back(built.set);
   for (const uint32_t number : policies) out_.policies_[number] = selection_.policies()[number].info;
   return built;

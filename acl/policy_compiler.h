@@ -40,7 +40,7 @@ class PolicyCompiler {
 
   /// As the function Compile.
   CompiledPolicy Compile(const Model& model, std::span<const ObjectKey> local_pods);
-  /// Rule sets that the last compilation built, as opposed to those it found.
+  /// Rule sets that the last compilation built or extended, as opposed to those it found.
   size_t built() const { return built_count_; }
   /// What is kept of peers and of classes of pods, those included that nobody asks for any more.
   size_t entries() const;
@@ -57,6 +57,7 @@ class PolicyCompiler {
   struct BuiltSet {
     std::shared_ptr<const RuleSet> set;
     uint64_t built_at = 0, used_at = 0;  // epochs
+    ClassCounts classes{};               // that there were
     std::vector<PodPeer> peers;          // of its rules
     std::vector<PortKey> names;          // on whose servers its fingerprint depends
   };
@@ -68,9 +69,13 @@ class PolicyCompiler {
                            bool& names_nodes);
   std::vector<RuleUse> UsesOf(Direction d, const PolicyList& policies, const Pod* pod) const;
   RuleSetKey KeyOf(Direction d, const PolicyList& policies, const Pod* pod) const;
-  bool IsStale(const BuiltSet& built, const PolicyList& policies) const;
+  bool HasOtherRules(const BuiltSet& built, const PolicyList& policies) const;
+  bool HasOtherPeers(const BuiltSet& built) const;
   void Build(RuleSetBuilder& builder, BuiltSet& built, Direction d, const PolicyList& policies,
              const Pod* pod);
+  void Extend(RuleSetBuilder& builder, BuiltSet& built, Direction d, const PolicyList& policies,
+              const Pod* pod);
+  void Take(RuleSetBuilder& builder, BuiltSet& built, RuleSet set);
   const BuiltSet& SetOf(RuleSetBuilder& builder, Direction d, const PolicyList& policies, const Pod* pod);
   RuleSetId TiersOf(RuleSetBuilder& builder, const PolicySelection::LocalPod& pod, Direction d,
                     uint64_t& fingerprint);

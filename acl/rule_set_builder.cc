@@ -36,7 +36,8 @@ uint64_t Weight(uint64_t salt, uint64_t meaning) { return meaning == 0 ? 0 : Com
 
 }  // namespace
 
-RuleSet RuleSetBuilder::Build(std::vector<RuleUse> rules) {
+void RuleSetBuilder::Begin(std::vector<RuleUse> rules, const RuleSet& start) {
+  out_ = start;
   rules_ = std::move(rules);
   const bool levelled = !rules_.empty() && rules_.front().level != 0;
   if (levelled || levelled_) meanings_.clear();
@@ -45,23 +46,37 @@ RuleSet RuleSetBuilder::Build(std::vector<RuleUse> rules) {
   ids_.clear();
   prefixes_.clear();
   names_asked_.clear();
-  out_ = {};
-  out_.port_sets.emplace_back();  // kNoPorts
-  out_.held.push_back(empty_);
+}
+
+RuleSet RuleSetBuilder::Build(std::vector<RuleUse> rules) {
+  Begin(std::move(rules), nothing_);
   RuleList any;
   for (uint32_t i = 0; i < rules_.size(); ++i) {
     if (rules_[i].rule->any_peer) any.push_back(i);
   }
   out_.any_peer = PortsOf(any);
-  const PortRanges joined = WithoutRules(out_.port_sets[out_.any_peer.value()]);
-  const bool everything =
-      !levelled_ && !joined.empty() && joined[0].first == 0 && joined[0].last == kLastPortKey;
-  if (!everything) {  // else nobody gains by being somebody
-    AddClasses();
+  if (!AllowsEverybodyEverything()) {  // else nobody gains by being somebody
+    AddClasses({});
     AddPrefixes();
   }
   out_.fingerprint = Fingerprint();
   return std::move(out_);
+}
+
+RuleSet RuleSetBuilder::Extend(const RuleSet& before, std::vector<RuleUse> rules, const ClassCounts& seen) {
+  Begin(std::move(rules), before);
+  for (uint32_t i = 1; i < out_.held.size(); ++i) ids_.emplace(out_.held[i].get(), PortSetId(i));
+  out_.by_prefix.ForEach(
+      [&](const IpPrefix& prefix, PortSetId ports) { prefixes_.emplace_back(prefix, ports); });
+  std::sort(prefixes_.begin(), prefixes_.end());
+  if (!AllowsEverybodyEverything()) AddClasses(seen);
+  out_.fingerprint = Fingerprint();
+  return std::move(out_);
+}
+
+bool RuleSetBuilder::AllowsEverybodyEverything() const {
+  const PortRanges joined = WithoutRules(out_.port_sets[out_.any_peer.value()]);
+  return !levelled_ && !joined.empty() && joined[0].first == 0 && joined[0].last == kLastPortKey;
 }
 
 PortSetId RuleSetBuilder::PortsOf(const RuleList& list) {
@@ -80,16 +95,18 @@ PortSetId RuleSetBuilder::PortsOf(const RuleList& list) {
   return it->second = known->second;
 }
 
-void RuleSetBuilder::AddClasses() {
+void RuleSetBuilder::AddClasses(const ClassCounts& seen) {
   std::array<absl::flat_hash_map<ClassId, RuleList>, kPeerKinds> lists;
   for (uint32_t i = 0; i < rules_.size(); ++i) {
     for (const PodPeer& peer : rules_[i].rule->pod_peers) {
-      for (const ClassId c : classes_.ClassesOf(peer))
-        AppendOnce(lists[static_cast<size_t>(peer.kind)][c], i);
+      const auto kind = static_cast<size_t>(peer.kind);
+      const std::span<const ClassId> all = classes_.ClassesOf(peer);
+      for (auto c = std::ranges::lower_bound(all, ClassId(seen[kind])); c != all.end(); ++c)
+        AppendOnce(lists[kind][*c], i);
     }
   }
   for (size_t kind = 0; kind < kPeerKinds; ++kind) {
-    out_.by_class[kind].reserve(lists[kind].size());
+    out_.by_class[kind].reserve(out_.by_class[kind].size() + lists[kind].size());
     for (const auto& [c, list] : lists[kind]) {
       if (const PortSetId ports = PortsOf(list); ports != kNoPorts) out_.by_class[kind].emplace(c, ports);
     }

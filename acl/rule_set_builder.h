@@ -41,17 +41,24 @@ struct RuleUse {
 class RuleSetBuilder {
  public:
   RuleSetBuilder(AddressClasses& classes, const PortNameTable& names, PortSetPool& pool)
-      : classes_(classes), names_(names), pool_(pool) {}
+      : classes_(classes), names_(names), pool_(pool) {
+    nothing_.port_sets.emplace_back();
+    nothing_.held.push_back(std::make_shared<const PortRanges>());
+  }
 
   /// `rules` by ref, ascending. What is missing in it: RuleSet::policies.
   RuleSet Build(std::vector<RuleUse> rules);
+  /// What Build makes of the same rules, from what it made when there were only `seen` classes of each kind.
+  RuleSet Extend(const RuleSet& before, std::vector<RuleUse> rules, const ClassCounts& seen);
   /// Names whose servers anywhere the last one's fingerprint depends on; may repeat.
   const std::vector<PortKey>& names_asked() const { return names_asked_; }
 
  private:
   using RuleList = std::vector<uint32_t>;  // indexes of rules_, ascending
+  void Begin(std::vector<RuleUse> rules, const RuleSet& start);
   PortSetId PortsOf(const RuleList& list);
-  void AddClasses();
+  bool AllowsEverybodyEverything() const;
+  void AddClasses(const ClassCounts& seen);
   void AddPrefixes();
 
   /// What a port set means, whatever rules it comes from.
@@ -72,7 +79,7 @@ class RuleSetBuilder {
   AddressClasses& classes_;
   const PortNameTable& names_;
   PortSetPool& pool_;
-  const PortSetPool::Ptr empty_ = std::make_shared<const PortRanges>();
+  RuleSet nothing_;                                          // with kNoPorts
   absl::flat_hash_map<PortSetPool::Ptr, Meaning> meanings_;  // the same in all sets without levels
   // Of the set being built:
   RuleSet out_;
