@@ -18,8 +18,8 @@ def make_node(lab, name, host, **config):
 
 def addresses(node):
     """Of podwire0: (IPv4, IPv6), without link-local ones; None without such an interface."""
-    links = json.loads(node.run("ip", "-j", "addr", "show", "podwire0", check=False).stdout or "[]") \
-        if "podwire0" in node.run("ip", "-br", "link").stdout else []
+    shown = node.run("ip", "-j", "addr", "show", "podwire0", check=False)
+    links = json.loads(shown.stdout) if shown.returncode == 0 else []
     found = [i["local"] for link in links for i in link["addr_info"] if i["scope"] == "global"]
     return tuple(sorted(found, key=lambda a: ":" in a)) or None
 

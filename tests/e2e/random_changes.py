@@ -162,6 +162,11 @@ class Changes:
             self.churned = self.node.attach(name, namespace="one", labels=labels)
             self.model.pods["one", name] = labels
 
+    def forbid_all(self):
+        for ns in ("one", "two"):
+            self.policy((ns, "p0"), {"podSelector": {}, "policyTypes": ["Ingress"]})
+        return "all forbidden"
+
     def make(self):
         """One change; returns its name."""
         kind = self.rng.random()
@@ -270,8 +275,9 @@ def run(lab, checks, count, rng):
         agents[ns, name] = Agent(lab, node.attach(name, namespace=ns, labels=labels))
         changes.model.pods[ns, name] = labels
     r = Run(changes, agents, connections(rng))
-    r.step(lambda: "the start")
-    time.sleep(0.5)
+    for change in (lambda: "the start", changes.forbid_all):  # so that there is something of either to see
+        r.step(change)
+        time.sleep(0.5)
     for i in range(count):
         r.step(changes.make)
         time.sleep(DWELL_S)
