@@ -1,6 +1,7 @@
 #include "acl/address_classes.h"
 
 #include <algorithm>
+#include <iterator>
 
 #include "acl/stable_hash.h"
 
@@ -24,6 +25,8 @@ void AddressClasses::Update(const Model& model, const std::set<std::string, std:
   of_group_.resize(groups_.size());
   counted_.resize(groups_.size());
   PodGroups::Ids changed = groups_.TakeTouched();
+  const PodGroups::Moves moves = groups_.TakeMoves();
+  for (const auto& [address, before] : moves) AddServing(address, before, ~uint64_t{0});  // minus once
   MatchNamespaces(model, namespaces, changed);
   MatchNewPeers(changed);
   if (names_.size() != seen_names_) {
@@ -33,6 +36,7 @@ void AddressClasses::Update(const Model& model, const std::set<std::string, std:
   }
   seen_names_ = names_.size();
   for (const PodGroupId id : changed) Reclassify(id);
+  for (const auto& [address, before] : moves) AddServing(address, groups_.addresses().Find(address), 1);
 }
 
 void AddressClasses::MatchNamespaces(const Model& model, const std::set<std::string, std::less<>>& changed,
@@ -131,9 +135,11 @@ void AddressClasses::Reclassify(PodGroupId id) {
   Count(id, ~uint64_t{0});  // minus once
   if (after != held) {
     shared_groups_ = nullptr;
+    if (after.port_names != held.port_names && counted.addresses != 0 && group.addresses != 0)
+      ForgetServing(held.port_names, after.port_names);
     held = after;
   }
-  counted = {group.members, group.serving};
+  counted = {group.members, group.addresses, group.serving};
   Count(id, 1);
 }
 
@@ -149,9 +155,25 @@ void AddressClasses::Count(PodGroupId id, uint64_t sign) {
                                      [port = port](const auto& s) { return s.first == port; });
     if (served == counted.serving.end()) continue;
     name_changed_[name] = epoch_;
-    serving_all_.erase(name);
     for (size_t kind = 0; kind < kPeerKinds; ++kind)
       serving_[{static_cast<PeerKind>(kind), c.of_kind[kind], name}] += sign * served->second;
+  }
+}
+
+/// Those who stay in a group serve other names now: who serves those is to be found out again.
+void AddressClasses::ForgetServing(uint32_t names_before, uint32_t names_after) {
+  PortNames changed;
+  std::ranges::set_symmetric_difference(port_names_[names_before], port_names_[names_after],
+                                        std::back_inserter(changed));
+  for (const auto& [port, name] : changed) serving_all_.erase(name);
+}
+
+/// Those who come to a group serve what it does, and no longer what the one did that they leave.
+void AddressClasses::AddServing(const IpAddress& a, PodGroupId group, uint64_t sign) {
+  if (group == kNoPodGroup || serving_all_.empty()) return;
+  for (const auto& [port, name] : port_names_[of_group_[group.value()].port_names]) {
+    const auto it = serving_all_.find(name);
+    if (it != serving_all_.end()) it->second.Add(a, sign * CombineHash(HashAddress(a), port));
   }
 }
 
@@ -167,13 +189,14 @@ uint64_t AddressClasses::ServingOf(PeerKind kind, ClassId c, PortKey name) const
 
 const PortNameMembers& AddressClasses::ServingAll(PortKey name) {
   const auto [it, added] = serving_all_.try_emplace(name);
-  if (!added) return it->second;
   PortNameMembers& members = it->second;
-  groups_.addresses().ForEach([&](const IpAddress& a, PodGroupId id) {
-    for (const auto& [port, served] : port_names_[of_group_[id.value()].port_names]) {
-      if (served == name) members.Add(a, CombineHash(HashAddress(a), port));
-    }
-  });
+  if (added) {
+    groups_.addresses().ForEach([&](const IpAddress& a, PodGroupId id) {
+      for (const auto& [port, served] : port_names_[of_group_[id.value()].port_names]) {
+        if (served == name) members.Add(a, CombineHash(HashAddress(a), port));
+      }
+    });
+  }
   members.Finish();
   return members;
 }

@@ -85,6 +85,7 @@ class AddressClasses {
   /// What a group was counted with.
   struct Counted {
     uint64_t members = 0;
+    uint32_t addresses = 0;
     std::vector<std::pair<PortKey, uint64_t>> serving;
   };
 
@@ -97,6 +98,8 @@ class AddressClasses {
   PeerSet PeersOf(PeerKind kind, const PodTemplate& pod) const;
   void Count(PodGroupId id, uint64_t sign);
   void Reclassify(PodGroupId id);
+  void ForgetServing(uint32_t names_before, uint32_t names_after);
+  void AddServing(const IpAddress& a, PodGroupId group, uint64_t sign);
 
   PodGroups& groups_;
   const PeerTable& peers_;
@@ -118,7 +121,7 @@ class AddressClasses {
   std::array<std::vector<uint64_t>, kPeerKinds> members_;                 // by class
   absl::flat_hash_map<NamedPort, uint64_t> serving_;
   absl::flat_hash_map<PortKey, uint64_t> name_changed_;
-  absl::flat_hash_map<PortKey, PortNameMembers> serving_all_;  // those that were asked for since they changed
+  absl::flat_hash_map<PortKey, PortNameMembers> serving_all_;  // those that were asked for
   std::shared_ptr<const std::vector<AddressClass>> shared_groups_;
   std::shared_ptr<const std::vector<PortNames>> shared_port_names_;
 };

@@ -51,6 +51,7 @@ void PodGroups::Claim(const IpAddress& a, const PodTemplate* pod, bool begins) {
   }
   const PodGroupId after = claims.empty() ? kNoPodGroup : GroupOf(std::move(claims));
   if (after == before) return;
+  moves_.try_emplace(a, before);
   if (after != kNoPodGroup) {
     Join(after, a, 1);
     addresses_.Set(a, after);

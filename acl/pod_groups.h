@@ -54,6 +54,9 @@ class PodGroups {
 
   /// Groups that got or lost an address since the last call.
   Ids TakeTouched() { return std::exchange(touched_, {}); }
+  /// Addresses that have got another group, or lost theirs, since the last call, with the one that they had.
+  using Moves = absl::flat_hash_map<IpAddress, PodGroupId>;
+  Moves TakeMoves() { return std::exchange(moves_, {}); }
 
  private:
   using Templates = std::vector<const PodTemplate*>;
@@ -70,6 +73,7 @@ class PodGroups {
   PodAddresses addresses_;
   absl::flat_hash_map<IpAddress, Templates> disputed_;  // those with several claims: all claims
   Ids touched_;
+  Moves moves_;
 };
 
 }  // namespace podwire

@@ -27,8 +27,24 @@ PortNames PortNameTable::NamesOf(const std::vector<ContainerPort>& ports) const 
 }
 
 void PortNameMembers::Finish() {
-  std::sort(members_.begin(), members_.end());
-  for (size_t i = 1; i < members_.size(); ++i) members_[i].second += members_[i - 1].second;
+  if (added_.empty()) return;
+  std::sort(added_.begin(), added_.end());
+  std::vector<std::pair<IpAddress, uint64_t>> merged;
+  merged.reserve(members_.size() + added_.size());
+  uint64_t sum_of_members = 0, sum_of_added = 0;
+  auto m = members_.begin();
+  for (auto a = added_.begin(); m != members_.end() || a != added_.end();) {
+    const IpAddress& next =
+        a == added_.end() || (m != members_.end() && m->first < a->first) ? m->first : a->first;
+    const uint64_t before = sum_of_members + sum_of_added;
+    merged.emplace_back(next, 0);
+    if (m != members_.end() && m->first == merged.back().first) sum_of_members = (m++)->second;
+    for (; a != added_.end() && a->first == merged.back().first; ++a) sum_of_added += a->second;
+    merged.back().second = sum_of_members + sum_of_added;
+    if (merged.back().second == before) merged.pop_back();  // it adds nothing any more
+  }
+  members_ = std::move(merged);
+  added_.clear();
 }
 
 uint64_t PortNameMembers::Within(const IpPrefix& prefix) const {

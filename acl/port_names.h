@@ -34,14 +34,16 @@ class PortNameTable {
 /// Who serves a name at which port, as sums of hashes that can be asked for a prefix: for fingerprints.
 class PortNameMembers {
  public:
-  void Add(const IpAddress& a, uint64_t hash) { members_.push_back({a, hash}); }
-  /// To be called once, after the last Add.
+  /// What `a` adds to the sums from the next Finish on; minus that: it does so no more.
+  void Add(const IpAddress& a, uint64_t hash) { added_.push_back({a, hash}); }
+  /// After Adds, before questions.
   void Finish();
   uint64_t Total() const { return members_.empty() ? 0 : members_.back().second; }
   uint64_t Within(const IpPrefix& prefix) const;
 
  private:
   std::vector<std::pair<IpAddress, uint64_t>> members_;  // sorted; the sum up to and including each
+  std::vector<std::pair<IpAddress, uint64_t>> added_;    // since the last Finish
 };
 
 }  // namespace podwire
