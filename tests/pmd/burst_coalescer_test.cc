@@ -405,12 +405,13 @@ std::vector<Bytes> RandomBurst(std::mt19937& random, std::vector<size_t>& corrup
   return frames;
 }
 
-std::map<uint16_t, std::vector<Bytes>> ByConnection(const std::vector<Bytes>& frames) {
-  std::map<uint16_t, std::vector<Bytes>> out;
+/// By both ports: a corrupt one makes it another connection's.
+std::map<uint32_t, std::vector<Bytes>> ByConnection(const std::vector<Bytes>& frames) {
+  std::map<uint32_t, std::vector<Bytes>> out;
   for (Bytes f : frames) {
     // The id of a packet with DF tells its receiver nothing (RFC 6864).
     if (Get16(f, kL3 + 6) == 0x4000) Put16(f, kL3 + 4, 0), Put16(f, kL3 + 10, 0);
-    out[Get16(f, kL4)].push_back(f);
+    out[uint32_t{Get16(f, kL4)} << 16 | Get16(f, kL4 + 2)].push_back(f);
   }
   return out;
 }
