@@ -20,6 +20,7 @@ from cases import CASES, memory_mb  # noqa: E402
 from machine import Hugepages, Lock, describe  # noqa: E402
 from others import OVS, TESTPMD  # noqa: E402
 from podwired import Podwired  # noqa: E402  (which finds lab)
+from progress import say  # noqa: E402
 from lab import LabError  # noqa: E402
 from lab.api import Api  # noqa: E402
 from scenarios import SCENARIOS  # noqa: E402
@@ -38,13 +39,6 @@ ALL_FLOWS = (1, 1000, 100_000, 1_000_000)
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 WARM_LIMIT = 30
 FAILURES = (RuntimeError, OSError, LabError, subprocess.SubprocessError)  # of a switch; the others are measured all the same
-
-
-def say(text):
-    print(f"[{time.monotonic() - BEGIN:5.0f} s] {text}", file=sys.stderr, flush=True)
-
-
-BEGIN = time.monotonic()
 
 
 class Interrupted(SystemExit):

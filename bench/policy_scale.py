@@ -7,26 +7,23 @@ its own pods (TAPs), spread over some of the namespaces. Then one thing is chang
 answers when every worker goes by it. Needs root and a build; PODWIRE_BUILD says which."""
 import json
 import os
-import statistics
 import sys
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path[:0] = [HERE, os.path.join(HERE, "../tests")]
+sys.path[:0] = [HERE, os.path.join(HERE, "pcap"), os.path.join(HERE, "../tests")]
 from lab import Lab, Node  # noqa: E402
 from lab.api import Api  # noqa: E402
 from lab.lab import wait_for  # noqa: E402
+from idle import summary  # noqa: E402
 from machine import Lock  # noqa: E402
+from progress import say  # noqa: E402
 import arguments  # noqa: E402
+import cases  # noqa: E402
 
 BATCH = 2000  # objects a request
 PODS_OF_NODE = 250
 TARGET_MS = 50.0
-BEGIN = time.monotonic()
-
-
-def say(text):
-    print(f"[{time.monotonic() - BEGIN:5.0f} s] {text}", file=sys.stderr, flush=True)
 
 
 def namespace_of(n):
@@ -34,13 +31,9 @@ def namespace_of(n):
 
 
 def remote_node(n):
-    """As flannel announces it: its subnet is 10.(100 + n / 256).(n % 256).0/24."""
-    prefix = "flannel.alpha.coreos.com/"
-    cidr = f"10.{100 + n // 256}.{n % 256}.0/24"
-    data = json.dumps({"VNI": 1, "VtepMAC": f"02:00:00:00:{n // 256:02x}:{n % 256:02x}"})
-    return {"apiVersion": "v1", "kind": "Node", "metadata": {"name": f"node-{n}", "annotations": {
-        prefix + "backend-type": "vxlan", prefix + "backend-data": data, prefix + "public-ip": f"172.20.{n // 250}.{n % 250 + 1}",
-        prefix + "kube-subnet-manager": "true"}}, "spec": {"podCIDR": cidr, "podCIDRs": [cidr]}}
+    """Its subnet is 10.(100 + n / 256).(n % 256).0/24."""
+    return cases.node(f"node-{n}", f"10.{100 + n // 256}.{n % 256}.0/24", f"172.20.{n // 250}.{n % 250 + 1}", cases.VXLAN,
+                      f"02:00:00:00:{n // 256:02x}:{n % 256:02x}")
 
 
 def namespace(n):
@@ -188,10 +181,6 @@ CHANGES = {
 }
 
 
-def percentile(times, share):
-    return sorted(times)[min(len(times) - 1, int(len(times) * share))]
-
-
 def measure(args):
     with Lab() as lab:
         node = Node(lab, "node-a", pod_cidr="10.244.0.0/16", memoryMb=args.memory).start()
@@ -208,11 +197,11 @@ def measure(args):
             print(f"{'load ' + name:<40} {seconds:8.1f} s", flush=True)
         figures["change_ms"] = {}
         for kind in CHANGES if args.changes else ():
-            times = scale.change(kind)
-            p50, p99 = statistics.median(times), percentile(times, 0.99)
-            figures["change_ms"][kind] = {"p50": p50, "p99": p99, "max": max(times)}
+            times = summary(scale.change(kind))
+            p50, p99, most = times["median"], times["p99"], times["max"]
+            figures["change_ms"][kind] = {"p50": p50, "p99": p99, "max": most}
             late = "" if p99 <= TARGET_MS else f"  above {TARGET_MS:.0f} ms"
-            print(f"{'change: ' + kind:<40} {p50:8.1f} ms p50 {p99:8.1f} ms p99 {max(times):8.1f} ms at most{late}", flush=True)
+            print(f"{'change: ' + kind:<40} {p50:8.1f} ms p50 {p99:8.1f} ms p99 {most:8.1f} ms at most{late}", flush=True)
         figures["rss_mb_after_changes"] = scale.rss_mb()
         print(f"{'memory (RSS) at start':<40} {figures['rss_mb_at_start']:8.0f} MB\n"
               f"{'  with all pods':<40} {figures['rss_mb_without_policies']:8.0f} MB\n{'  and policies':<40} {figures['rss_mb']:8.0f} MB\n"
