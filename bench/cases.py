@@ -92,8 +92,9 @@ class Case:
             else:
                 devargs = f"net_null{index},no-rx=1"
             ports.append({"name": name, "kind": "vdev", "devargs": devargs, **({"mac": mac} if mac else {})})
-        return {
-            "memoryMb": memory_mb, "connections": max(65536, 5 * flows), "ports": ports, "gatewayMac": self.gateway_mac,
+        connections = max(65536, 5 * flows)
+        return {  # nobody answers the flows of l3 and encap: of one pod, so many unanswered connections are a flood unless told otherwise
+            "memoryMb": memory_mb, "connections": connections, "embryonicConnections": connections, "ports": ports, "gatewayMac": self.gateway_mac,
             "underlay": {"port": "wire", "address": f"{plan.LOCAL_VTEP}/{plan.LOCAL_VTEP_PLEN}",
                          "neighbors": {ip: mac for _, ip, mac in plan.routes()}},
             "network": {"Network": "10.244.0.0/15", "SubnetLen": 24, "Backend": self.backend},
