@@ -94,8 +94,7 @@ class Builder {
     e.is_host = a.record.host;
     e.port = a.port;
     e.mac = a.record.mac;
-    e.ns = a.record.pod.ns;
-    e.name = a.record.pod.name;
+    e.pod = a.record.pod;
     for (const InterfaceAddress& address : a.record.addresses) {
       e.addresses.push_back(address.address);
       t_->endpoint_by_address[address.address] = a.slot;
@@ -103,7 +102,7 @@ class Builder {
     for (const IpAddress& gateway : a.record.gateways) AddGateway(gateway);
     if (const EndpointPolicy* policy = in_.policy->Find(a.record.pod); policy != nullptr) e.policy = *policy;
     if (!IsSameAsBefore(e)) ++e.version;
-    e.policy_log = in_.state.PolicyLogOf(e.ns);
+    e.policy_log = in_.state.PolicyLogOf(e.pod.ns);
     t_->logs_policy = t_->logs_policy || e.policy_log != PolicyLogLevel::kOff;
     e.adjacency = AddDelivery(a);
     PortSlot& slot = t_->ports[a.port.value()];
@@ -114,8 +113,8 @@ class Builder {
   bool IsSameAsBefore(const Endpoint& e) const {
     const Endpoint* before = in_.previous.EndpointAt(e.id);
     return before != nullptr && before->policy.fingerprint == e.policy.fingerprint &&
-           before->is_host == e.is_host && before->ns == e.ns && before->name == e.name &&
-           before->addresses == e.addresses && before->mac == e.mac;
+           before->is_host == e.is_host && before->pod == e.pod && before->addresses == e.addresses &&
+           before->mac == e.mac;
   }
 
   NextHopId AddDelivery(const LiveAttachment& a) {

@@ -8,8 +8,6 @@ namespace {
 /// A cluster's pods come and go; a name that is a second late is not worth a walk over all of them each time.
 constexpr std::chrono::seconds kPodsPeriod(1);
 
-std::string NameOf(const Endpoint& e) { return ToString(ObjectKey{e.ns, e.name}); }
-
 /// A NetworkPolicy goes by its namespace and name alone.
 std::string PolicyName(const PolicyInfo& policy) {
   return policy.tier == Tier::kNetworkPolicy ? ToString(policy.key) : ToString(policy);
@@ -45,7 +43,7 @@ void EventNames::Refresh(const ControlState& state, std::chrono::system_clock::t
 }
 
 std::string EventNames::PodAt(const Tables& t, const IpAddress& a) const {
-  if (const Endpoint* e = t.EndpointOf(a); e != nullptr) return NameOf(*e);
+  if (const Endpoint* e = t.EndpointOf(a); e != nullptr) return ToString(e->pod);
   const auto it = pods_.find(a);
   return it == pods_.end() ? std::string() : it->second;
 }
@@ -88,14 +86,14 @@ PolicyAnswer EventNames::Ask(const ControlState& state, const Tables& t, Directi
     answer.rule = static_cast<int>(v.rule.rule);
   }
   if (!v.allowed && questions_ == 0) {
-    answer.isolating = IsolatingPolicies(state.desired.model(), {e->ns, e->name}, question.direction);
+    answer.isolating = IsolatingPolicies(state.desired.model(), e->pod, question.direction);
     return answer;  // without a hint: not to be kept
   }
   if (!v.allowed) {
     --questions_;
     const auto explained = ExplainPolicy(*t.policy, state.desired.model(),
                                          {.direction = question.direction,
-                                          .pod = {e->ns, e->name},
+                                          .pod = e->pod,
                                           .peer = question.peer,
                                           .ip_proto = question.proto,
                                           .port = question.port});
@@ -121,7 +119,7 @@ NamedEvent EventNames::Name(const EventRecord& record, const Tables& t) {
                    .direction = DirectionOf(record, t)};
   if (event.in_port.value() < t.ports.size()) named.port = t.ports[event.in_port.value()].name;
   const Endpoint* victim = t.EndpointAt(event.victim);
-  if (victim != nullptr) named.pod = NameOf(*victim);
+  if (victim != nullptr) named.pod = ToString(victim->pod);
   controller_.Read([&](const ControlState& state) {
     Refresh(state, record.time);
     named.src_pod = PodAt(t, event.tuple.src);

@@ -88,7 +88,7 @@ void ExplainEnd(const ControlState& state, const Tables& t, Direction direction,
   if (!v.isolated && v.rule == kNoRule && v.passed_by == kNoRule) return;
   const auto explanation = ExplainPolicy(*t.policy, state.desired.model(),
                                          {.direction = direction,
-                                          .pod = {e->ns, e->name},
+                                          .pod = e->pod,
                                           .peer = egress ? h.dst : h.src,
                                           .ip_proto = h.proto,
                                           .port = h.dst_port});

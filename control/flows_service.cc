@@ -73,7 +73,7 @@ void Fill(const TupleRecord& t, v1::Tuple& out) {
 
 std::string PodAt(const Tables& t, const IpAddress& a) {
   const Endpoint* e = t.EndpointOf(a);
-  return e == nullptr ? "" : ToString(ObjectKey{e->ns, e->name});
+  return e == nullptr ? "" : ToString(e->pod);
 }
 
 std::string PortAt(const Tables& t, PortId id) {

@@ -29,7 +29,7 @@ void FillPolicies(Daemon& d, const Endpoint& e, DropReason reason, v1::PodDrops&
   }
   if (pod.policies_size() != 0) return;
   d.controller.Read([&](const ControlState& s) {
-    for (std::string& p : IsolatingPolicies(s.desired.model(), {e.ns, e.name}, *direction))
+    for (std::string& p : IsolatingPolicies(s.desired.model(), e.pod, *direction))
       pod.add_policies(std::move(p));
   });
 }
@@ -38,7 +38,7 @@ void FillPod(Daemon& d, const Endpoint& e, const DropCounts& drops, v1::Drops& o
   for (size_t i = 1; i < kDropReasonCount; ++i) {
     if (drops[i] == 0) continue;
     v1::PodDrops& pod = *out.add_pods();
-    pod.set_pod(ToString(ObjectKey{e.ns, e.name}));
+    pod.set_pod(ToString(e.pod));
     pod.set_reason(std::string(kDropReasonInfo[i].name));
     pod.set_packets(drops[i]);
     FillPolicies(d, e, static_cast<DropReason>(i), pod);
@@ -119,7 +119,7 @@ grpc::Status GetDrops(Daemon& d, const v1::DropsRequest& request, v1::Drops& out
   if (!all) totals = {};
   bool found = all;
   for (const Endpoint& e : tables->endpoints) {
-    if (!e.in_use() || (!all && (e.ns != wanted.ns || e.name != wanted.name))) continue;
+    if (!e.in_use() || (!all && e.pod != wanted)) continue;
     found = true;
     const DropCounts drops = d.sw.ReadEndpointDrops(e.id);
     for (size_t i = 1; i < kDropReasonCount && !all; ++i) totals[i] += drops[i];

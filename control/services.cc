@@ -28,7 +28,7 @@ grpc::Status ToGrpc(const absl::Status& s) {
 
 std::string PodOf(const Tables& t, EndpointId id) {
   const Endpoint* e = t.EndpointAt(id);
-  return e == nullptr ? "" : ToString(ObjectKey{e->ns, e->name});
+  return e == nullptr ? "" : ToString(e->pod);
 }
 
 }  // namespace podwire

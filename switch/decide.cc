@@ -147,7 +147,7 @@ Decision DecideQuietly(const Tables& t, const Headers& h) {
 
 std::string NameOf(const Tables& t, const IpAddress& a) {
   const Endpoint* e = t.EndpointOf(a);
-  return e == nullptr ? ToString(a) : fmt::format("pod {}/{} ({})", e->ns, e->name, ToString(a));
+  return e == nullptr ? ToString(a) : fmt::format("pod {} ({})", ToString(e->pod), ToString(a));
 }
 
 TraceStep SourceStep(const Tables& t, const Headers& h, DropReason reason) {

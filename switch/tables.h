@@ -9,6 +9,7 @@
 #include <absl/container/flat_hash_map.h>
 
 #include "acl/compiled_policy.h"
+#include "acl/model.h"
 #include "net/address.h"
 #include "net/id.h"
 #include "net/prefix_map.h"
@@ -33,7 +34,7 @@ struct Endpoint {
   std::vector<IpAddress> addresses;
   NextHopId adjacency = kNoNextHop;  ///< delivers to it
   EndpointPolicy policy;
-  std::string ns, name;
+  ObjectKey pod;         ///< namespace and name
   bool is_host = false;  ///< no pod: the node's own network stack
   PolicyLogLevel policy_log = PolicyLogLevel::kOff;
   bool in_use() const { return port != kNoPort; }

@@ -5,6 +5,7 @@
 
 #include "cluster.h"
 #include "random_model.h"
+#include "tests/checked_build.h"
 
 namespace podwire {
 namespace {
@@ -141,7 +142,7 @@ TEST_F(ExplainTest, PodThatIsNotLocalIsNotFound) {
 /// The words must fit the verdict: some rule is said to match exactly when Check allows.
 TEST(RandomPolicies, ExplanationAgreesWithTheVerdict) {
   RandomModel random(TestSeed());
-  for (int round = 0; round < 100; ++round) {
+  for (int round = 0; round < 100 / kSlowness; ++round) {
     const Model model = random.Make();
     std::vector<ObjectKey> keys;
     for (const auto& [key, pod] : model.pods) keys.push_back(key);

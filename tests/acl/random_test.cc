@@ -3,6 +3,7 @@
 #include "acl/compiled_policy.h"
 #include "naive_evaluator.h"
 #include "random_model.h"
+#include "tests/checked_build.h"
 
 namespace podwire {
 namespace {
@@ -30,7 +31,7 @@ TEST(RandomPolicies, CompiledEqualsNaive) {
   const uint64_t seed = TestSeed();
   RandomModel random(seed);
   int cases = 0, isolated = 0, allowed = 0, differences = 0, accepted = 0, denied = 0;
-  while (cases < 50000) {
+  while (cases < 50000 / kSlowness) {
     const Model model = random.Make();
     const auto keys = AllPods(model);
     const CompiledPolicy compiled = Compile(model, keys);
@@ -94,7 +95,7 @@ TEST(RandomPolicies, FingerprintFollowsEveryChangeOfAVerdict) {
   RandomModel random(TestSeed());
   const auto peers = Universe();
   int same = 0, changed = 0, spurious = 0;
-  for (int round = 0; round < 60; ++round) {
+  for (int round = 0; round < 60 / kSlowness; ++round) {
     Model model = random.Make();
     const auto keys = AllPods(model);
     CompiledPolicy before = Compile(model, keys);
@@ -115,7 +116,7 @@ TEST(RandomPolicies, FingerprintFollowsEveryChangeOfAVerdict) {
     }
   }
   std::printf("%d changed, %d kept, %d re-decided for nothing\n", changed, same, spurious);
-  EXPECT_GT(changed, 50);
+  EXPECT_GT(changed, 50 / kSlowness);
   EXPECT_GT(same, changed);
   EXPECT_LT(spurious, same / 2);
 }
@@ -124,7 +125,7 @@ TEST(RandomPolicies, FingerprintFollowsEveryChangeOfAVerdict) {
 /// the classes of everybody else.
 TEST(RandomPolicies, UnrelatedPoliciesDoNotTouchFingerprints) {
   RandomModel random(TestSeed());
-  for (int round = 0; round < 200; ++round) {
+  for (int round = 0; round < 200 / kSlowness; ++round) {
     const Model model = random.Make();
     const auto keys = AllPods(model);
     const CompiledPolicy before = Compile(model, keys);

@@ -6,7 +6,7 @@
 #include "tests/switch/test_tables.h"
 
 namespace podwire {
-namespace {
+namespace arp_test {
 
 using namespace testing;
 
@@ -160,5 +160,5 @@ TEST_F(ArpTest, RequestsToTheByte) {
             "c0000201");
 }
 
-}  // namespace
+}  // namespace arp_test
 }  // namespace podwire

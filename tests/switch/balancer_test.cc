@@ -3,7 +3,7 @@
 #include <gtest/gtest.h>
 
 namespace podwire {
-namespace {
+namespace balancer_test {
 
 QueueLoad Load(uint16_t port, uint16_t worker, double permille) {
   return {.port = PortId{port}, .queue = 0, .worker = worker, .permille = permille};
@@ -41,7 +41,7 @@ TEST(BalancerTest, AfterAMoveThereIsNoMoveBack) {
   }
 }
 
-class RoundTest : public testing::Test {
+class RoundTest : public ::testing::Test {
  protected:
   RoundTest() {
     for (uint16_t i = 0; i < 3; ++i) {
@@ -90,5 +90,5 @@ TEST_F(RoundTest, AnotherPortInTheSamePlaceBeginsAnew) {
   EXPECT_FALSE(Round({10, 2000, 100}, kQuiet, 0)) << "the worker has no more to do than before";
 }
 
-}  // namespace
+}  // namespace balancer_test
 }  // namespace podwire

@@ -11,7 +11,7 @@
 #include "tests/switch/conn_table_fixture.h"
 
 namespace podwire {
-namespace {
+namespace conn_table_race_test {
 
 constexpr uint32_t kWorkers = 2;
 constexpr uint32_t kKeys = 600;
@@ -146,5 +146,5 @@ TEST(ConnTableRace, WorkersSweeperAndLister) {
   ExpectCounts(table);
 }
 
-}  // namespace
+}  // namespace conn_table_race_test
 }  // namespace podwire

@@ -10,9 +10,9 @@
 #include "tests/switch/conn_table_fixture.h"
 
 namespace podwire {
-namespace {
+namespace conn_table_test {
 
-struct ConnTableTest : testing::Test {
+struct ConnTableTest : ::testing::Test {
   void Make(const ConnTableOptions& options) { readers = std::make_unique<TableAndReaders>(options); }
   ConnTable4& table() { return *readers->table; }
 
@@ -400,5 +400,5 @@ TEST_F(ConnTableTest, TheCapacityFitsInManyShards) {
   for (uint32_t n = 0; n < kCapacity; ++n) ASSERT_NE(Add(n).index, 0u) << n;
 }
 
-}  // namespace
+}  // namespace conn_table_test
 }  // namespace podwire

@@ -9,7 +9,7 @@
 #include "switch/elapsed.h"
 
 namespace podwire {
-namespace {
+namespace connection_test {
 
 constexpr uint8_t kF = 0x01, kS = 0x02, kR = 0x04, kP = 0x08, kA = 0x10, kU = 0x20;
 
@@ -168,5 +168,5 @@ TEST(ElapsedMs, SurvivesTheWrapAndClocksThatAreAhead) {
   EXPECT_EQ(ElapsedMs(4, 10), 0u);
 }
 
-}  // namespace
+}  // namespace connection_test
 }  // namespace podwire

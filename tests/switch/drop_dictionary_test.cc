@@ -7,7 +7,7 @@
 #include "switch/drop_reasons.h"
 
 namespace podwire {
-namespace {
+namespace drop_dictionary_test {
 
 TEST(DropDictionary, HasEveryReasonAndNoOther) {
   std::ifstream file(PODWIRE_TROUBLESHOOTING);
@@ -20,5 +20,5 @@ TEST(DropDictionary, HasEveryReasonAndNoOther) {
   EXPECT_EQ(documented, known);
 }
 
-}  // namespace
+}  // namespace drop_dictionary_test
 }  // namespace podwire

@@ -6,7 +6,7 @@
 #include <gtest/gtest.h>
 
 namespace podwire {
-namespace {
+namespace event_ring_test {
 
 constexpr DropReason kDenied = DropReason::kPolicyDeniedIngress;
 
@@ -126,5 +126,5 @@ TEST(EventRingTest, OneThreadPutsWhileAnotherTakes) {
   EXPECT_GT(taken, 0u);
 }
 
-}  // namespace
+}  // namespace event_ring_test
 }  // namespace podwire

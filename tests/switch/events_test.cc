@@ -3,7 +3,7 @@
 #include "tests/switch/pipeline_fixture.h"
 
 namespace podwire::testing {
-namespace {
+namespace events_test {
 
 constexpr const char* kA = "10.244.1.2";
 constexpr const char* kB = "10.244.1.3";
@@ -140,5 +140,5 @@ TEST_F(EventsTest, DeniedWithoutARouteIsAVerdictNoRouteAloneIsNone) {
   EXPECT_EQ(events[0].reason, DropReason::kNoRoute);
 }
 
-}  // namespace
+}  // namespace events_test
 }  // namespace podwire::testing

@@ -4,7 +4,7 @@
 #include "tests/switch/pipeline_fixture.h"
 
 namespace podwire::testing {
-namespace {
+namespace flood_test {
 
 constexpr const char* kA = "10.244.1.2";
 constexpr const char* kB = "10.244.1.3";
@@ -243,5 +243,5 @@ TEST_F(FloodTest, InACrowdedFlowTableADeniedFlowIsEnteredInTheEnd) {
   EXPECT_EQ(Drops(DropReason::kPolicyDeniedIngress), 5020u);
 }
 
-}  // namespace
+}  // namespace flood_test
 }  // namespace podwire::testing

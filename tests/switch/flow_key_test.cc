@@ -10,7 +10,7 @@
 #include "switch/qsbr.h"
 
 namespace podwire {
-namespace {
+namespace flow_key_test {
 
 constexpr uint64_t kSeed = 0x1234567890abcdef;
 
@@ -101,5 +101,5 @@ TEST(FlowKey6, TablesFindWhatWasInserted) {
   }
 }
 
-}  // namespace
+}  // namespace flow_key_test
 }  // namespace podwire

@@ -12,7 +12,7 @@
 #include "switch/packet.h"
 
 namespace podwire {
-namespace {
+namespace flow_table_test {
 
 constexpr uint64_t kSeed = 0x1234567890abcdef;
 using Table = FlowTable<FlowKey4>;
@@ -251,5 +251,5 @@ TEST(FlowTable, ChunksShowEachEntryOnce) {
   EXPECT_FALSE(Table(10, kSeed).ForEachChunk(nothing, 10, [](const Entry&) { FAIL(); }));
 }
 
-}  // namespace
+}  // namespace flow_table_test
 }  // namespace podwire

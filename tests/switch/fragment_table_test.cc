@@ -3,7 +3,7 @@
 #include <gtest/gtest.h>
 
 namespace podwire {
-namespace {
+namespace fragment_table_test {
 
 FragmentKey<Ipv4> Key(uint32_t id) {
   return {.src = {0x0100000a}, .dst = {0x0200000a}, .id_be = id, .in_port = PortId{3}, .proto = 17};
@@ -66,5 +66,5 @@ TEST(FragmentTable, FullGivesUpTheOldest) {
     EXPECT_TRUE(table.Find(Key(i), kCount / 100).has_value()) << i;
 }
 
-}  // namespace
+}  // namespace fragment_table_test
 }  // namespace podwire

@@ -9,7 +9,7 @@
 #include "tests/switch/test_tables.h"
 
 namespace podwire {
-namespace {
+namespace icmp6_test {
 
 using namespace testing;
 
@@ -113,5 +113,5 @@ TEST_F(Icmp6Test, NeverAboutErrorsFragmentsOrNobody) {
   EXPECT_EQ(Error(Parsed(PodUdp(1)), IcmpError::kTimeExceeded), nullptr) << "nobody to send it";
 }
 
-}  // namespace
+}  // namespace icmp6_test
 }  // namespace podwire

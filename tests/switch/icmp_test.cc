@@ -8,7 +8,7 @@
 #include "tests/switch/test_tables.h"
 
 namespace podwire {
-namespace {
+namespace icmp_test {
 
 using namespace testing;
 
@@ -198,5 +198,5 @@ TEST(IcmpLimiter, AThousandASecondFiftyAtOnce) {
   EXPECT_EQ(taken(200), 50);
 }
 
-}  // namespace
+}  // namespace icmp_test
 }  // namespace podwire

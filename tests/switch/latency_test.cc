@@ -3,7 +3,7 @@
 #include <gtest/gtest.h>
 
 namespace podwire {
-namespace {
+namespace latency_test {
 
 TEST(LatencyTest, BucketsAreSeamlessAndASixteenthWide) {
   uint64_t begin = 0;
@@ -54,5 +54,5 @@ TEST(LatencyTest, ABurstCountsByItsPackets) {
   EXPECT_EQ(s.max, uint64_t{1} << 60) << "exact whatever the bucket";
 }
 
-}  // namespace
+}  // namespace latency_test
 }  // namespace podwire

@@ -5,7 +5,7 @@
 #include <gtest/gtest.h>
 
 namespace podwire {
-namespace {
+namespace mailbox_test {
 
 TEST(MailboxTest, RunsBetweenPolls) {
   Mailbox<int> mailbox;
@@ -42,5 +42,5 @@ TEST(MailboxTest, ClosingLeavesNobodyWaiting) {
   }
 }
 
-}  // namespace
+}  // namespace mailbox_test
 }  // namespace podwire

@@ -6,7 +6,7 @@
 #include <gtest/gtest.h>
 
 namespace podwire {
-namespace {
+namespace miss_limiter_test {
 
 constexpr uint64_t kTscPerMs = 3'000'000;
 constexpr uint32_t kBurst = 32;
@@ -18,7 +18,7 @@ struct Load {
   uint64_t admitted = 0;
 };
 
-class MissLimiterTest : public testing::Test {
+class MissLimiterTest : public ::testing::Test {
  protected:
   /// A millisecond in bursts of one source each, in turns; returns the cycles spent.
   uint64_t Millisecond(std::vector<Load>& loads) {
@@ -218,5 +218,5 @@ TEST_F(MissLimiterTest, WhenTheFloodIsOverEverybodyGetsMoreAgain) {
   EXPECT_EQ(one[0].admitted, 10u * 500);
 }
 
-}  // namespace
+}  // namespace miss_limiter_test
 }  // namespace podwire

@@ -6,7 +6,7 @@
 #include "tests/switch/test_tables.h"
 
 namespace podwire {
-namespace {
+namespace nd_test {
 
 using namespace testing;
 
@@ -290,5 +290,5 @@ TEST_F(NdTest, SolicitationsToTheByte) {
       ToHex(Message(Frame().Eth(kPeerMac, kUnderlayMac), kNs, kNode, "2001:db8::1234:5678", body).Build()));
 }
 
-}  // namespace
+}  // namespace nd_test
 }  // namespace podwire

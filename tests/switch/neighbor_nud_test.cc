@@ -6,7 +6,7 @@
 #include "tests/switch/packet_builder.h"
 
 namespace podwire {
-namespace {
+namespace neighbor_nud_test {
 
 using namespace testing;
 
@@ -154,5 +154,5 @@ TEST_P(NudTest, AnExpiredOneIsLikeANewOne) {
   EXPECT_EQ(table.Use(id, later).mac, kOther);
 }
 
-}  // namespace
+}  // namespace neighbor_nud_test
 }  // namespace podwire

@@ -11,7 +11,7 @@
 #include "tests/switch/packet_builder.h"
 
 namespace podwire {
-namespace {
+namespace neighbor_test {
 
 using namespace testing;
 
@@ -401,5 +401,5 @@ TEST_F(PendingTest, ClearGivesEverythingBack) {
   EXPECT_EQ(queue_.size(), 0);
 }
 
-}  // namespace
+}  // namespace neighbor_test
 }  // namespace podwire

@@ -49,8 +49,7 @@ Tables NodeTables(Port* a, Port* b, Port* uplink) {
   t.ports[2].port = uplink;
   for (uint16_t i = 0; i < 2; ++i) {
     t.endpoints[i].adjacency = NextHopId(i);
-    t.endpoints[i].ns = "default";
-    t.endpoints[i].name = i == 0 ? "a" : "b";
+    t.endpoints[i].pod = {"default", i == 0 ? "a" : "b"};
     t.adjacencies.push_back(ToPod(PortId(i), EndpointId(i), t.endpoints[i].mac));
   }
   t.adjacencies.push_back(ToUnderlay(NextHop::Kind::kVxlan, "192.0.2.9", 1450));
@@ -93,7 +92,7 @@ Tables WithPolicies(Tables t, const std::vector<std::string>& policies) {
   const std::vector<ObjectKey> local{{"default", "a"}, {"default", "b"}};
   t.policy = std::make_shared<const CompiledPolicy>(Compile(model, local));
   for (Endpoint& e : t.endpoints) {
-    const EndpointPolicy policy = *t.policy->Find({"default", e.name});
+    const EndpointPolicy policy = *t.policy->Find(e.pod);
     if (policy.fingerprint != e.policy.fingerprint) ++e.version;
     e.policy = policy;
   }

@@ -7,7 +7,7 @@
 #include "tests/switch/test_tables.h"
 
 namespace podwire {
-namespace {
+namespace parse_test {
 
 using namespace testing;
 
@@ -504,5 +504,5 @@ TEST_F(ParseTest, ABurstKeepsItsOrder) {
   }
 }
 
-}  // namespace
+}  // namespace parse_test
 }  // namespace podwire

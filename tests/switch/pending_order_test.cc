@@ -3,7 +3,7 @@
 #include "tests/switch/pipeline_fixture.h"
 
 namespace podwire::testing {
-namespace {
+namespace pending_order_test {
 
 constexpr const char* kA = "10.244.1.2";
 constexpr const char* kRemote = "10.244.3.7";  // by the peer, without a tunnel
@@ -59,5 +59,5 @@ TEST_F(PendingOrderTest, NoResolvedAdjacencyOutlivesItsNeighbour) {
   EXPECT_EQ(Left(), (std::vector<uint16_t>{4, 5}));
 }
 
-}  // namespace
+}  // namespace pending_order_test
 }  // namespace podwire::testing

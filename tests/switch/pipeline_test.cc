@@ -6,7 +6,7 @@
 #include "tests/switch/pipeline_fixture.h"
 
 namespace podwire::testing {
-namespace {
+namespace pipeline_test {
 
 constexpr const char* kA = "10.244.1.2";
 constexpr const char* kB = "10.244.1.3";
@@ -443,5 +443,5 @@ TEST_F(PipelineTest, AFullConnectionTableSaysSo) {
   EXPECT_EQ(Count(Counter::kConnectionsCreated), Count(Counter::kSent));
 }
 
-}  // namespace
+}  // namespace pipeline_test
 }  // namespace podwire::testing

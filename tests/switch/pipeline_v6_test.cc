@@ -2,7 +2,7 @@
 #include "tests/switch/pipeline_fixture.h"
 
 namespace podwire::testing {
-namespace {
+namespace pipeline_v6_test {
 
 constexpr const char *kA = "2001:db8:1::2", *kB = "2001:db8:1::3", *kGateway = "2001:db8:1::1";
 constexpr const char *kRemote = "2001:db8:2::7", *kRemoteDirect = "2001:db8:3::7",
@@ -275,5 +275,5 @@ TEST_F(Pipeline6Test, FragmentsFollowTheFirst) {
   EXPECT_EQ(Drops(DropReason::kMalformed), 1u);
 }
 
-}  // namespace
+}  // namespace pipeline_v6_test
 }  // namespace podwire::testing

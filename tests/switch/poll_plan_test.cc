@@ -3,7 +3,7 @@
 #include <gtest/gtest.h>
 
 namespace podwire {
-namespace {
+namespace poll_plan_test {
 
 class QueuesPort : public Port {
  public:
@@ -20,7 +20,7 @@ class QueuesPort : public Port {
   uint16_t queues_;
 };
 
-class PollPlanTest : public testing::Test {
+class PollPlanTest : public ::testing::Test {
  protected:
   void Add(Port* port) { tables_.ports.push_back({.port = port, .own_mac = {}, .peer_mac = {}, .name = {}}); }
   static std::vector<uint16_t> Owners(const PollPlan& plan, size_t port) {
@@ -97,5 +97,5 @@ TEST_F(PollPlanTest, TheOthersTakeOver) {
   EXPECT_EQ(after.CountOf(2), 3u);
 }
 
-}  // namespace
+}  // namespace poll_plan_test
 }  // namespace podwire

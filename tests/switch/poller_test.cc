@@ -11,7 +11,7 @@
 #include <gtest/gtest.h>
 
 namespace podwire {
-namespace {
+namespace poller_test {
 
 /// A port that never runs dry; with a descriptor if `watched`.
 class BusyPort : public Port {
@@ -108,7 +108,7 @@ class InterruptPort : public BusyPort {
   uint16_t frames_ = 0;
 };
 
-class PollerInterruptTest : public testing::Test {
+class PollerInterruptTest : public ::testing::Test {
  protected:
   static constexpr uint32_t kShortUs = 1000, kLongUs = 5'000'000;
   void Begin(std::initializer_list<Port*> ports) {
@@ -225,5 +225,5 @@ TEST(PollerTest, BusyPortsShareTheBursts) {
   for (const int n : received) EXPECT_GT(n, kBursts * 64 / 10) << "half of an even share at least";
 }
 
-}  // namespace
+}  // namespace poller_test
 }  // namespace podwire

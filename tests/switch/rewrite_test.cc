@@ -11,7 +11,7 @@
 #include "tests/switch/test_tables.h"
 
 namespace podwire {
-namespace {
+namespace rewrite_test {
 
 using namespace testing;
 
@@ -432,5 +432,5 @@ TEST_F(FragmentTest, Refusals) {
   rte_pktmbuf_free_bulk(all.data(), static_cast<unsigned>(all.size()));
 }
 
-}  // namespace
+}  // namespace rewrite_test
 }  // namespace podwire

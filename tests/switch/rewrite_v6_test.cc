@@ -11,7 +11,7 @@
 #include "tests/switch/test_tables.h"
 
 namespace podwire {
-namespace {
+namespace rewrite_v6_test {
 
 using namespace testing;
 
@@ -236,5 +236,5 @@ TEST_F(Rewrite6Test, PlainForwardingAsTheGeneralOne) {
   }
 }
 
-}  // namespace
+}  // namespace rewrite_v6_test
 }  // namespace podwire

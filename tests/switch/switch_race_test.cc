@@ -12,7 +12,7 @@
 #include "tests/switch/visible_mempool.h"
 
 namespace podwire {
-namespace {
+namespace switch_race_test {
 
 using namespace testing;
 using std::chrono::milliseconds;
@@ -178,5 +178,5 @@ TEST_F(SwitchRaceTest, TablesPortsAndViewsChangeUnderTraffic) {
   EXPECT_GT(totals.Get(Counter::kDecapsulated), 0u);
 }
 
-}  // namespace
+}  // namespace switch_race_test
 }  // namespace podwire

@@ -3,7 +3,7 @@
 #include <gtest/gtest.h>
 
 namespace podwire {
-namespace {
+namespace urgent_test {
 
 int PolicyNow() {
   int policy;
@@ -23,5 +23,5 @@ TEST(Urgent, LastsAsLongAsItLives) {
   EXPECT_EQ(PolicyNow(), SCHED_OTHER);
 }
 
-}  // namespace
+}  // namespace urgent_test
 }  // namespace podwire

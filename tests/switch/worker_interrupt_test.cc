@@ -15,7 +15,7 @@
 #include "tests/switch/pipeline_fixture.h"
 
 namespace podwire::testing {
-namespace {
+namespace worker_interrupt_test {
 
 using Clock = std::chrono::steady_clock;
 
@@ -74,5 +74,5 @@ TEST(WorkerInterruptTest, AnIdleWorkerSleepsUntilOneComes) {
   (*sw)->Publish(std::make_unique<Tables>(NodeTables(nullptr, nullptr, nullptr)));
 }
 
-}  // namespace
+}  // namespace worker_interrupt_test
 }  // namespace podwire::testing

@@ -20,7 +20,7 @@
 #include "tests/switch/pipeline_fixture.h"
 
 namespace podwire::testing {
-namespace {
+namespace worker_set_test {
 
 const auto* const kEnvironment = ::testing::AddGlobalTestEnvironment(new EalEnvironment);
 
@@ -356,5 +356,5 @@ TEST_F(WorkerSetTest, AnIdleWorkerSleepsUnlessItPolls) {
   EXPECT_LT(again, poll);
 }
 
-}  // namespace
+}  // namespace worker_set_test
 }  // namespace podwire::testing
