@@ -58,6 +58,8 @@ VhostUserOptions ReadVhostUser(JsonReader& r) {
 PciOptions ReadPci(JsonReader& r) {
   PciOptions o;
   RequireString(r, "address", "a PCI address like 0000:03:02.1", o.address);
+  constexpr std::string_view kWithoutDomain = "03:02.1";
+  if (o.address.size() == kWithoutDomain.size()) o.address.insert(0, "0000:");
   r.Number("queues", o.queues, 1, 16);
   r.Bool("promiscuous", o.promiscuous);
   return o;

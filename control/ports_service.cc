@@ -1,3 +1,4 @@
+#include "control/machine/pci_functions.h"
 #include "control/services.h"
 #include "net/status.h"
 #include "ports.grpc.pb.h"
@@ -41,6 +42,30 @@ v1::Port ToProto(const PortEntry& entry, size_t id) {
     p.add_offloads("tso");
   }
   return p;
+}
+
+v1::Device ToProto(const PciFunction& f) {
+  v1::Device d;
+  d.set_address(f.address);
+  d.set_id(f.id);
+  d.set_driver(f.driver);
+  for (const std::string& interface : f.interfaces) d.add_interfaces(interface);
+  d.set_physical_function(f.physical_function);
+  d.set_vfs(f.vfs);
+  d.set_max_vfs(f.max_vfs);
+  if (f.max_vfs > 0) d.set_eswitch(f.switchdev ? "switchdev" : "legacy");
+  if (f.numa_node) d.set_numa_node(std::to_string(*f.numa_node));
+  d.set_iommu_group(f.iommu_group);
+  return d;
+}
+
+/// The name of the port on a PCI device.
+std::string PortOn(const ControlState& s, const std::string& address) {
+  for (const PortEntry& p : s.ports) {
+    const auto* pci = std::get_if<PciOptions>(&p.config.options);
+    if (p.port != nullptr && pci != nullptr && pci->address == address) return p.config.name;
+  }
+  return "";
 }
 
 class PortsService final : public v1::Ports::Service {
@@ -90,6 +115,16 @@ class PortsService final : public v1::Ports::Service {
     }
     for (const v1::Port& p : found) {
       if (!writer->Write(p)) break;
+    }
+    return grpc::Status::OK;
+  }
+
+  grpc::Status ListDevices(grpc::ServerContext*, const v1::ListDevicesRequest*,
+                           grpc::ServerWriter<v1::Device>* writer) override {
+    for (const PciFunction& function : ListPciFunctions(Machine::Own())) {
+      v1::Device device = ToProto(function);
+      device.set_port(d_.controller.Read([&](const ControlState& s) { return PortOn(s, function.address); }));
+      if (!writer->Write(device)) break;
     }
     return grpc::Status::OK;
   }

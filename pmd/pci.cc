@@ -1,4 +1,3 @@
-#include <algorithm>
 #include <array>
 #include <filesystem>
 #include <system_error>
@@ -7,16 +6,13 @@
 
 #include "net/status.h"
 #include "pmd/ethdev_port.h"
+#include "pmd/pci_drivers.h"
 #include "pmd/port_kinds.h"
 
 namespace podwire {
 namespace {
 
 namespace fs = std::filesystem;
-
-/// Kernel drivers that hand a device to DPDK; Mellanox devices stay with theirs.
-constexpr std::array<std::string_view, 5> kUsableDrivers = {"vfio-pci", "igb_uio", "uio_pci_generic",
-                                                            "mlx5_core", "mlx4_core"};
 
 /// The kernel driver of a device, "" when it has none.
 std::string KernelDriver(const fs::path& device) {
@@ -36,7 +32,7 @@ absl::StatusOr<std::string> UsableAddress(const std::string& text) {
   if (!fs::exists(device, error))
     return Error(absl::StatusCode::kNotFound, "there is no PCI device {}", canonical.data());
   const std::string driver = KernelDriver(device);
-  if (std::find(kUsableDrivers.begin(), kUsableDrivers.end(), driver) == kUsableDrivers.end()) {
+  if (!IsUsableDriver(driver)) {
     return Error(absl::StatusCode::kFailedPrecondition,
                  "PCI device {} is {}: bind it to vfio-pci: dpdk-devbind.py -b vfio-pci {}", canonical.data(),
                  driver.empty() ? "not bound to a driver" : "bound to " + driver, canonical.data());

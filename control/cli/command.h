@@ -31,6 +31,7 @@ void AddDropsCommand(CLI::App& app, Context& context);       // drops
 void AddExplainCommand(CLI::App& app, Context& context);     // explain
 void AddPortCommands(CLI::App& app, Context& context);       // ports add, ports remove
 void AddWorkerCommands(CLI::App& app, Context& context);     // workers
+void AddDoctorCommand(CLI::App& app, Context& context);      // doctor
 void AddCompletionCommand(CLI::App& app, Context& context);  // completion bash
 
 /// Prints at once; false if standard output is gone.

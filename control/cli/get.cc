@@ -124,6 +124,13 @@ absl::StatusOr<Exit> GetPorts(Session& session, const GetOptions& options) {
               Named(std::move(ports), options.name, [](const v1::Port& p) { return p.name(); }));
 }
 
+absl::StatusOr<Exit> GetDevices(Session& session, const GetOptions& options) {
+  ASSIGN_OR_RETURN(auto devices,
+                   session.List<v1::Ports>(&v1::Ports::Stub::ListDevices, v1::ListDevicesRequest()));
+  return Show(session, options, DeviceView(),
+              Named(std::move(devices), options.name, [](const v1::Device& d) { return d.address(); }));
+}
+
 absl::StatusOr<Exit> GetRoutes(Session& session, const GetOptions& options) {
   ASSIGN_OR_RETURN(auto routes,
                    session.List<v1::Inspect>(&v1::Inspect::Stub::ListRoutes, v1::RoutesRequest()));
@@ -135,6 +142,7 @@ absl::StatusOr<Exit> Get(Session& session, const GetOptions& options) {
   const KindInfo& info = *FindKind(options.kind);
   if (info.object) return GetObjects(session, options, info);
   if (info.plural == "ports") return GetPorts(session, options);
+  if (info.plural == "devices") return GetDevices(session, options);
   if (info.plural == "routes") return GetRoutes(session, options);
   if (info.plural == "endpoints") {
     ASSIGN_OR_RETURN(const auto endpoints, ListEndpoints(session, options));
@@ -170,8 +178,9 @@ void AddGetCommand(CLI::App& app, Context& context) {
   auto* get = app.add_subcommand("get", "Show objects, as last applied, and what the switch made of them");
   auto options = std::make_shared<GetOptions>();
   get->add_option("KIND", options->kind, KindHelp())->required()->check(ValidateKind);
-  get->add_option("NAME", options->name,
-                  "One by its name (a route's is its prefix, an endpoint's its pod's)");
+  get->add_option(
+      "NAME", options->name,
+      "One by its name (a route's is its prefix, an endpoint's its pod's, a device's its PCI address)");
   get->add_option("-n,--namespace", options->in_namespace, "Namespace (default)");
   get->add_flag("-A,--all-namespaces", options->all_namespaces, "All namespaces");
   get->callback([&context, options] {

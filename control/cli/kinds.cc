@@ -24,6 +24,7 @@ const std::vector<KindInfo>& Kinds() {
       {"Node", "nodes", "node", {"no"}},
       {"ConfigMap", "configmaps", "configmap", {"cm"}, true},
       {"ports", "ports", "port", {}, false, false},
+      {"devices", "devices", "device", {"dev"}, false, false},
       {"routes", "routes", "route", {}, false, false},
       {"endpoints", "endpoints", "endpoint", {"ep"}, true, false},
       {"flows", "flows", "flow", {}, false, false},

@@ -77,6 +77,7 @@ int Main(int argc, char** argv) {
   AddExplainCommand(app, context);
   AddPortCommands(app, context);
   AddWorkerCommands(app, context);
+  AddDoctorCommand(app, context);
   AddCompletionCommand(app, context);
   try {
     app.parse(argc, argv);

@@ -90,6 +90,27 @@ View<v1::Port> PortView() {
   return view;
 }
 
+View<v1::Device> DeviceView() {
+  using D = v1::Device;
+  auto view = MessageView<D>("devices", [](const D& d) { return d.address(); });
+  view.columns = {
+      {"ADDRESS", [](const D& d) { return d.address(); }},
+      {"ID", [](const D& d) { return d.id(); }},
+      {"DRIVER", [](const D& d) { return d.driver(); }},
+      {"INTERFACE", [](const D& d) { return Join(d.interfaces()); }},
+      {"VFS",
+       [](const D& d) {
+         return d.max_vfs() == 0 ? std::string() : fmt::format("{}/{}", d.vfs(), d.max_vfs());
+       }},
+      {"ESWITCH", [](const D& d) { return d.eswitch(); }},
+      {"PF", [](const D& d) { return d.physical_function(); }},
+      {"PORT", [](const D& d) { return d.port(); }},
+      {"NUMA", [](const D& d) { return d.numa_node(); }, true},
+      {"IOMMU-GROUP", [](const D& d) { return d.iommu_group(); }, true},
+  };
+  return view;
+}
+
 View<v1::RouteEntry> RouteView() {
   using R = v1::RouteEntry;
   auto view = MessageView<R>("routes", [](const R& r) { return r.prefix(); });

@@ -10,6 +10,7 @@ namespace podwire::cli {
 
 // The columns of what the switch knows.
 View<v1::Port> PortView();
+View<v1::Device> DeviceView();
 View<v1::RouteEntry> RouteView();
 View<v1::Endpoint> EndpointView();
 View<v1::Flow> FlowView();

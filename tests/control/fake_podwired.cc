@@ -146,6 +146,10 @@ struct PortsService : v1::Ports::Service {
                     grpc::ServerWriter<v1::Port>* writer) override {
     return Stream(state, state.ports, writer);
   }
+  grpc::Status ListDevices(grpc::ServerContext*, const v1::ListDevicesRequest*,
+                           grpc::ServerWriter<v1::Device>* writer) override {
+    return Stream(state, state.devices, writer);
+  }
   FakeState& state;
 };
 

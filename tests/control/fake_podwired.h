@@ -24,6 +24,7 @@ struct FakeState {
   std::vector<v1::Object> objects;
   std::vector<v1::Endpoint> endpoints;  // Attach adds, Detach and Collect remove
   std::vector<v1::Port> ports;
+  std::vector<v1::Device> devices;
   std::vector<v1::RouteEntry> routes;
   std::vector<v1::Flow> flows;
   std::vector<v1::Connection> connections;

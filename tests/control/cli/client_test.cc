@@ -165,6 +165,18 @@ TEST_F(Client, GetPortsRoutesEndpoints) {
   EXPECT_EQ(as_json["rxPackets"], 18446744073709551615u);
   EXPECT_EQ(as_json["options"]["interface"], "eth1");
   EXPECT_EQ(Run("get ports other").exit_status, 1);
+  v1::Device device;
+  device.set_address("0000:03:00.0");
+  device.set_driver("igb");
+  device.add_interfaces("eth2");
+  device.set_vfs(2);
+  device.set_max_vfs(8);
+  device.set_eswitch("legacy");
+  fake_.state.devices = {device};
+  EXPECT_EQ(Run("get devices").output,
+            "ADDRESS        ID   DRIVER   INTERFACE   VFS   ESWITCH   PF   PORT\n"
+            "0000:03:00.0   -    igb      eth2        2/8   legacy    -    -\n");
+  EXPECT_EQ(Run("get device 0000:03:00.0 -o name").output, "device/0000:03:00.0\n");
   v1::RouteEntry route;
   route.set_prefix("10.244.2.0/24");
   route.set_kind("vxlan");
@@ -574,6 +586,33 @@ TEST_F(Client, WatchRepeatsUntilInterrupted) {
   for (size_t at = 0; (at = outcome.output.find("# 2", at)) != std::string::npos; ++at) ++rounds;
   EXPECT_GE(rounds, 2u) << outcome.output;
   EXPECT_EQ(RunScript(command + " counters -w | head -1 | cut -c1-3").output, "# 2\n");
+}
+
+TEST_F(Client, DoctorSaysWhatIsMissingAndWhatMendsIt) {
+  fake_.state.status.set_version(PODWIRE_VERSION);
+  fake_.state.status.set_node("n1");
+  const std::string config =
+      Write("podwired.json", R"({"node": "n1", "hugepages": "off", "memoryMb": 64, "lcores": {"workers": [0]},
+      "ports": [{"name": "up", "kind": "netdev", "interface": "no-such0"}]})");
+  const Outcome outcome = Run("doctor --config " + config);
+  EXPECT_EQ(outcome.exit_status, 1);
+  EXPECT_THAT(outcome.output, HasSubstr("RESULT   CHECK"));
+  EXPECT_THAT(outcome.output, testing::ContainsRegex("FAIL     port up +there is no interface no-such0\n"));
+  EXPECT_THAT(outcome.output, HasSubstr("FAIL port up: ip link shows those that are there\n"));
+  EXPECT_THAT(outcome.output, HasSubstr("serves n1\n"));
+  EXPECT_THAT(outcome.output,
+              testing::ContainsRegex("[0-9]+ passed, [0-9]+ warnings, [1-9][0-9]* failed\n$"));
+}
+
+TEST_F(Client, DoctorReadsTheConfiguration) {
+  const std::string bad = Write("podwired.json", R"({"node": 1})");
+  const json findings =
+      json::parse(Run("doctor -o json --config " + bad, "", /*with_stderr=*/false).output)["items"];
+  EXPECT_EQ(findings[0]["check"], "configuration");
+  EXPECT_EQ(findings[0]["result"], "FAIL");
+  EXPECT_EQ(findings[0]["cure"], "podwired --check-config " + bad);
+  EXPECT_EQ(findings.back()["check"], "podwired");
+  EXPECT_THAT(Run("doctor --config /none/such").output, HasSubstr("write it (docs/install.md)"));
 }
 
 TEST_F(Client, BashCompletes) {
