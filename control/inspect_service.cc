@@ -6,6 +6,7 @@
 #include "control/services.h"
 #include "inspect.grpc.pb.h"
 #include "net/status.h"
+#include "pmd/guest_memory.h"
 
 namespace podwire {
 namespace {
@@ -37,6 +38,11 @@ void FillNetwork(const ControlState& s, const Tables& t, const Config& config, v
   out.set_namespaces(static_cast<uint32_t>(d.model().namespaces.size()));
   out.set_endpoints(static_cast<uint32_t>(d.attachments().size()));
   for (const std::string& w : s.warnings) out.add_warnings(w);
+  for (const PortEntry& p : s.ports) {
+    if (p.port != nullptr && !p.leaving && p.role == PortRole::kUnderlay && !p.port->link_up())
+      out.add_warnings(
+          fmt::format("port {}, the underlay's, has no link: no other node can be reached", p.config.name));
+  }
   for (const auto& [key, a] : d.attachments()) {
     if (!a.trouble.empty()) out.add_warnings(fmt::format("pod {}: {}", ToString(a.record.pod), a.trouble));
   }
@@ -199,6 +205,12 @@ class InspectService final : public v1::Inspect::Service {
     d_.controller.Read([&](const ControlState& s) { FillNetwork(s, *tables, d_.controller.config(), *out); });
     FillConnections(d_.sw.ReadConnectionTables(), *out);
     out->set_generation(tables->generation);
+    if (const uint64_t lost = LostGuestMappings(); lost > 0) {
+      out->add_warnings(
+          fmt::format("vhost-user pods took back memory that they share, {} times: their ports are deaf "
+                      "until they start again",
+                      lost));
+    }
     for (v1::WorkerStatus& w : WorkerStatuses(d_.sw)) {
       if (w.lcore() == d_.controller.config().control_lcore) {
         out->add_warnings(fmt::format(

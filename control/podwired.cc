@@ -21,6 +21,7 @@
 #include "control/store.h"
 #include "net/status.h"
 #include "pmd/eal.h"
+#include "pmd/guest_memory.h"
 #include "pmd/mempool.h"
 #include "switch/switch.h"
 
@@ -149,6 +150,7 @@ absl::Status Run(const Config& config, const sigset_t& signals) {
   Controller controller(config, DesiredState(config.node, config.network), EngineOf(*sw), *store);
   const PortsGuard ports_guard{controller};
   RETURN_IF_ERROR(controller.Load());
+  RETURN_IF_ERROR(OutliveLostGuestMemory());
   const PortContext context{.pools = *pools, .workers = sw->max_workers()};
   RETURN_IF_ERROR(OpenPorts(config, context, controller));
   Attacher attacher(controller, {.create_port = [&](const PortConfig& p) { return CreatePort(p, context); }});

@@ -7,6 +7,7 @@
 #include <rte_udp.h>
 
 #include "pmd/ethdev_port.h"
+#include "pmd/owned_counter.h"
 #include "pmd/segment.h"
 
 namespace podwire {
@@ -20,26 +21,29 @@ constexpr int kSegmentRetries = 64;
 constexpr uint64_t kTxRequests = RTE_MBUF_F_TX_L4_MASK | RTE_MBUF_F_TX_TCP_SEG | RTE_MBUF_F_TX_IP_CKSUM |
                                  RTE_MBUF_F_TX_IPV4 | RTE_MBUF_F_TX_IPV6 | RTE_MBUF_F_TX_TUNNEL_MASK;
 
-void Add(std::atomic<uint64_t>& counter, uint64_t n) noexcept {
-  counter.store(counter.load(std::memory_order_relaxed) + n, std::memory_order_relaxed);
-}
-
-/// virtio says only that the checksum is partial; where it is, the headers say.
-Offload PartialChecksum(const rte_mbuf& m) noexcept {
+/// virtio says only that the checksum is partial and, of a super-packet, the segments' size; where things
+/// are, the headers say.
+Offload VirtioOffload(const rte_mbuf& m) noexcept {
   rte_net_hdr_lens lens{};
   const uint32_t type =
-      rte_net_get_ptype(&m, &lens, RTE_PTYPE_L2_MASK | RTE_PTYPE_L3_MASK | RTE_PTYPE_L4_MASK) &
-      RTE_PTYPE_L4_MASK;
-  if (type != RTE_PTYPE_L4_TCP && type != RTE_PTYPE_L4_UDP) return {};
-  return {.csum_start = static_cast<uint16_t>(lens.l2_len + lens.l3_len),
-          .csum_offset = type == RTE_PTYPE_L4_TCP ? kTcpChecksum : kUdpChecksum,
-          .flags = Offload::kNeedsCsum};
+      rte_net_get_ptype(&m, &lens, RTE_PTYPE_L2_MASK | RTE_PTYPE_L3_MASK | RTE_PTYPE_L4_MASK);
+  const uint32_t l4 = type & RTE_PTYPE_L4_MASK;
+  if (l4 != RTE_PTYPE_L4_TCP && l4 != RTE_PTYPE_L4_UDP) return {};
+  const bool tcp = l4 == RTE_PTYPE_L4_TCP;
+  Offload offload{.csum_start = static_cast<uint16_t>(lens.l2_len + lens.l3_len),
+                  .csum_offset = tcp ? kTcpChecksum : kUdpChecksum,
+                  .flags = Offload::kNeedsCsum};
+  if (tcp && (m.ol_flags & RTE_MBUF_F_RX_LRO) != 0) {
+    offload.gso_size = m.tso_segsz;
+    offload.gso_type = RTE_ETH_IS_IPV4_HDR(type) != 0 ? GsoType::kTcp4 : GsoType::kTcp6;
+  }
+  return offload;
 }
 
-Offload ReceivedOffload(const rte_mbuf& m, bool partial) noexcept {
+Offload ReceivedOffload(const rte_mbuf& m, bool virtio) noexcept {
   switch (m.ol_flags & RTE_MBUF_F_RX_L4_CKSUM_MASK) {
     case RTE_MBUF_F_RX_L4_CKSUM_NONE:
-      return partial ? PartialChecksum(m) : Offload{};
+      return virtio ? VirtioOffload(m) : Offload{};
     case RTE_MBUF_F_RX_L4_CKSUM_GOOD:
       return {.flags = Offload::kDataValid};
     default:
@@ -70,11 +74,9 @@ bool EthdevPort::OffloadToDevice(rte_mbuf& m) const noexcept {
   const uint64_t wanted = offload.gso_size != 0 ? RTE_ETH_TX_OFFLOAD_TCP_TSO
                           : tcp                 ? RTE_ETH_TX_OFFLOAD_TCP_CKSUM
                                                 : RTE_ETH_TX_OFFLOAD_UDP_CKSUM;
-  if ((tx_offloads_ & wanted) == 0 || (!tcp && offload.csum_offset != kUdpChecksum)) return false;
+  const uint64_t offered = tx_offloads_.load(std::memory_order_relaxed);
+  if ((offered & wanted) == 0 || (!tcp && offload.csum_offset != kUdpChecksum)) return false;
   if (offload.csum_start + sizeof(rte_tcp_hdr) > m.data_len) return false;
-  // For a peer that takes no partial checksums net_vhost adds it up itself, over chains wrongly (see
-  // SumFrom).
-  if (is_vhost_ && m.nb_segs > 1) return false;
   rte_net_hdr_lens lens{};
   const uint32_t type =
       rte_net_get_ptype(&m, &lens, RTE_PTYPE_L2_MASK | RTE_PTYPE_L3_MASK | RTE_PTYPE_L4_MASK);
@@ -89,7 +91,8 @@ bool EthdevPort::OffloadToDevice(rte_mbuf& m) const noexcept {
                 (tcp ? RTE_MBUF_F_TX_TCP_CKSUM : RTE_MBUF_F_TX_UDP_CKSUM);
   if (offload.gso_size != 0) {
     m.tso_segsz = offload.gso_size;
-    m.ol_flags |= RTE_MBUF_F_TX_TCP_SEG | (v4 ? RTE_MBUF_F_TX_IP_CKSUM : 0);
+    m.ol_flags |= RTE_MBUF_F_TX_TCP_SEG;
+    if (v4 && (offered & RTE_ETH_TX_OFFLOAD_IPV4_CKSUM) != 0) m.ol_flags |= RTE_MBUF_F_TX_IP_CKSUM;
   }
   return true;
 }
@@ -100,7 +103,8 @@ EthdevPort::Prepared EthdevPort::Prepare(rte_mbuf& m) const noexcept {
   if (offload.gso_size != 0) return PrepareSuperPacket(m);
   const bool tunnel = (m.ol_flags & RTE_MBUF_F_TX_TUNNEL_MASK) != 0;
   m.ol_flags &= ~kTxRequests;
-  const bool copy = m.nb_segs > 1 && (tx_offloads_ & RTE_ETH_TX_OFFLOAD_MULTI_SEGS) == 0;
+  const bool copy =
+      m.nb_segs > 1 && (tx_offloads_.load(std::memory_order_relaxed) & RTE_ETH_TX_OFFLOAD_MULTI_SEGS) == 0;
   if (offload.needs_csum()) {
     const bool in_software = tunnel || copy;
     if ((in_software || !OffloadToDevice(m)) && !CompleteChecksum(m)) return Prepared::kBroken;
@@ -110,7 +114,8 @@ EthdevPort::Prepared EthdevPort::Prepare(rte_mbuf& m) const noexcept {
 
 EthdevPort::Prepared EthdevPort::PrepareSuperPacket(rte_mbuf& m) const noexcept {
   const bool tunnel = (m.ol_flags & RTE_MBUF_F_TX_TUNNEL_MASK) != 0;
-  if (tunnel || (tx_offloads_ & RTE_ETH_TX_OFFLOAD_TCP_TSO) == 0) return Prepared::kSegment;
+  if (tunnel || (tx_offloads_.load(std::memory_order_relaxed) & RTE_ETH_TX_OFFLOAD_TCP_TSO) == 0)
+    return Prepared::kSegment;
   m.ol_flags &= ~kTxRequests;
   return OffloadToDevice(m) ? Prepared::kReady : Prepared::kSegment;
 }
@@ -205,7 +210,7 @@ uint16_t EthdevPort::TxLocked(TxQueue& q, uint16_t queue, rte_mbuf** mbufs, uint
 }
 
 uint16_t EthdevPort::TxBurst(uint16_t queue, rte_mbuf** mbufs, uint16_t n) noexcept {
-  const auto device_queue = static_cast<uint16_t>(queue % tx_queues_);
+  const auto device_queue = static_cast<uint16_t>(queue % usable_tx_queues_.load(std::memory_order_relaxed));
   TxQueue& q = tx_[device_queue];
   if (!tx_is_shared_) return TxLocked(q, device_queue, mbufs, n);
   rte_spinlock_lock(&q.lock);

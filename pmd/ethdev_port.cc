@@ -9,6 +9,7 @@
 
 #include "net/status.h"
 #include "pmd/eal_log.h"
+#include "pmd/vhost_peer.h"
 
 namespace podwire {
 namespace {
@@ -47,6 +48,11 @@ rte_eth_conf DeviceConfig(const rte_eth_dev_info& info, uint16_t rx_queues, uint
 
 }  // namespace
 
+EthdevPort::EthdevPort(const PortConfig& config, EthdevDevice device, const MbufPools& pools)
+    : Port(config), pools_(pools), device_(std::move(device)) {}
+
+EthdevPort::~EthdevPort() = default;
+
 absl::StatusOr<std::unique_ptr<EthdevPort>> EthdevPort::Create(const PortConfig& config,
                                                                const EthdevOptions& options,
                                                                const PortContext& context) {
@@ -70,13 +76,17 @@ absl::Status EthdevPort::Configure(const EthdevOptions& options, const PortConte
     return InvalidArgument("the device has {} receive and {} transmit queues: one of each is needed",
                            info.max_rx_queues, info.max_tx_queues);
   }
-  tx_is_shared_ = tx_queues_ < context.workers;
+  is_vhost_ = std::strcmp(info.driver_name, "net_vhost") == 0;
+  // A vhost-user peer may enable fewer queues at any time.
+  tx_is_shared_ = tx_queues_ < context.workers || (is_vhost_ && context.workers > 1);
   rx_ = std::make_unique<RxQueue[]>(rx_queues_);
   tx_ = std::make_unique<TxQueue[]>(tx_queues_);
   rte_eth_conf conf = DeviceConfig(info, rx_queues_, mtu());
   tx_offloads_ = conf.txmode.offloads;
-  rx_offloads_ = conf.rxmode.offloads;
-  is_vhost_ = std::strcmp(info.driver_name, "net_vhost") == 0;
+  usable_tx_queues_ = tx_queues_;
+  if (is_vhost_) {
+    ASSIGN_OR_RETURN(peer_, VhostPeer::Watch(device_.port(), tx_queues_, tx_offloads_, usable_tx_queues_));
+  }
   // Whether the driver has interrupts, and the machine a vector for each queue, only trying can tell.
   conf.intr_conf.rxq = 1;
   if (Start(conf).ok()) {
@@ -85,6 +95,7 @@ absl::Status EthdevPort::Configure(const EthdevOptions& options, const PortConte
     conf.intr_conf.rxq = 0;
     RETURN_IF_ERROR(Start(conf));
   }
+  if (peer_ != nullptr) peer_->Refresh();
   return SetMode(options);
 }
 

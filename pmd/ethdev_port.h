@@ -17,6 +17,7 @@ struct rte_eth_conf;
 namespace podwire {
 
 class EalLogCapture;
+class VhostPeer;
 
 struct EthdevOptions {
   std::string devargs;              ///< what rte_dev_probe takes: a PCI address or a virtual device
@@ -50,7 +51,7 @@ class EthdevPort final : public Port {
   static absl::StatusOr<std::unique_ptr<EthdevPort>> Create(const PortConfig& config,
                                                             const EthdevOptions& options,
                                                             const PortContext& context);
-  ~EthdevPort() override = default;
+  ~EthdevPort() override;
 
   uint16_t RxBurst(uint16_t queue, rte_mbuf** mbufs, uint16_t n) noexcept override;
   uint16_t TxBurst(uint16_t queue, rte_mbuf** mbufs, uint16_t n) noexcept override;
@@ -79,8 +80,7 @@ class EthdevPort final : public Port {
   };
   enum class Prepared : uint8_t { kReady, kSegment, kCopy, kBroken };
 
-  EthdevPort(const PortConfig& config, EthdevDevice device, const MbufPools& pools)
-      : Port(config), pools_(pools), device_(std::move(device)) {}
+  EthdevPort(const PortConfig& config, EthdevDevice device, const MbufPools& pools);
   absl::Status Configure(const EthdevOptions& options, const PortContext& context);
   absl::Status Start(const rte_eth_conf& conf);
   absl::Status StartQueues(const EalLogCapture& capture);
@@ -103,14 +103,16 @@ class EthdevPort final : public Port {
   std::unique_ptr<RxQueue[]> rx_;
   std::unique_ptr<TxQueue[]> tx_;
   rte_spinlock_t interrupt_lock_ = RTE_SPINLOCK_INITIALIZER;  ///< drivers share registers between queues
-  uint64_t tx_offloads_ = 0;                                  ///< RTE_ETH_TX_OFFLOAD_* in use
-  uint64_t rx_offloads_ = 0;
+  /// RTE_ETH_TX_OFFLOAD_* in use; of vhost-user what the peer takes, then this and usable_tx_queues_ change.
+  std::atomic<uint64_t> tx_offloads_{0};
+  std::atomic<uint16_t> usable_tx_queues_{1};
   uint16_t rx_queues_ = 0;
   uint16_t tx_queues_ = 0;
   bool tx_is_shared_ = false;
   std::optional<MacAddr> mac_;  ///< configured; net_pcap cannot be told
   bool is_vhost_ = false;  ///< its RX_L4_CKSUM_NONE means a partial checksum (virtio), not an unknown one
-  EthdevDevice device_;    ///< last: closed first
+  EthdevDevice device_;
+  std::unique_ptr<VhostPeer> peer_;  ///< of vhost-user; last: gone before its device is closed
 };
 
 }  // namespace podwire

@@ -83,7 +83,7 @@ absl::Status RemoveStaleSocket(const std::string& path) {
 
 std::string Devargs(const VhostUserOptions& o) {
   static std::atomic<uint32_t> next{0};
-  return fmt::format("net_vhost{},iface={},queues={}{}", next.fetch_add(1), o.socket_path, o.queues,
+  return fmt::format("net_vhost{},iface={},queues={},tso=1{}", next.fetch_add(1), o.socket_path, o.queues,
                      o.client ? ",client=1" : "");
 }
 

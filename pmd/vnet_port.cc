@@ -11,15 +11,11 @@
 #include <rte_ether.h>
 
 #include "pmd/burst_coalescer.h"
+#include "pmd/owned_counter.h"
 #include "pmd/segment.h"
 
 namespace podwire {
 namespace {
-
-/// Counters have one writer each: no locked instruction.
-void Add(std::atomic<uint64_t>& counter, uint64_t value) noexcept {
-  counter.store(counter.load(std::memory_order_relaxed) + value, std::memory_order_relaxed);
-}
 
 /// A datagram socket without a peer: never readable, and writes to it fail.
 int IdleSocket() {

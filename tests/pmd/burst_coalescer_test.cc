@@ -12,7 +12,7 @@
 #include "tests/pmd/super_packet.h"
 
 namespace podwire {
-namespace {
+namespace burst_coalescer_test {
 
 constexpr uint8_t kFin = 0x01, kSyn = 0x02, kRst = 0x04, kPsh = 0x08, kAck = 0x10, kUrg = 0x20, kEce = 0x40,
                   kCwr = 0x80;
@@ -433,5 +433,5 @@ TEST(BurstCoalescer, RandomBurstsReachEachConnectionAsTheyWereSent) {
   EXPECT_GT(merged, total / 10) << "merges at all";
 }
 
-}  // namespace
+}  // namespace burst_coalescer_test
 }  // namespace podwire

@@ -17,7 +17,7 @@
 #include "pmd/mempool.h"
 
 namespace podwire {
-namespace {
+namespace eal_test {
 
 namespace fs = std::filesystem;
 using testing::HasSubstr;
@@ -130,11 +130,12 @@ TEST(Eal, BadOptionsAreNamedAndNothingIsStarted) {
   EXPECT_THAT(Outcome({.memory_mb = 1 << 30, .hugepages = HugepageUse::kOn}), HasSubstr("vm.nr_hugepages"));
 }
 
-}  // namespace
+}  // namespace eal_test
 
 /// The second process of SaysWhenThePrefixIsTaken: tries the prefix and writes what became of it.
 int RunSecond(const char* prefix, int fd) {
-  const std::string text = Outcome({.file_prefix = prefix, .memory_mb = 64, .hugepages = HugepageUse::kOff});
+  const std::string text =
+      eal_test::Outcome({.file_prefix = prefix, .memory_mb = 64, .hugepages = HugepageUse::kOff});
   return write(fd, text.data(), text.size()) > 0 ? 0 : 1;
 }
 

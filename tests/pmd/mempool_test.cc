@@ -5,7 +5,7 @@
 #include "tests/pmd/eal_fixture.h"
 
 namespace podwire {
-namespace {
+namespace mempool_test {
 
 TEST(MempoolTest, ThreadsCannotKeepMoreThanHalfOfAPoolForThemselves) {
   for (const uint32_t memory_mb : {64u, 512u, 4096u}) {
@@ -31,5 +31,5 @@ TEST(MempoolTest, ThePoolsHaveTheCachesThatWereAskedFor) {
   EXPECT_EQ((*pools)->big().cache_size, 7u);
 }
 
-}  // namespace
+}  // namespace mempool_test
 }  // namespace podwire

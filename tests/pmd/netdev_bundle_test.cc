@@ -17,7 +17,7 @@
 #include "tests/pmd/transfer.h"
 
 namespace podwire {
-namespace {
+namespace netdev_bundle_test {
 
 using NetdevBundleTest = NetdevTest;
 
@@ -160,5 +160,5 @@ TEST_F(NetdevBundleTest, APeersUdpSuperPacketReachesThePodAsItsDatagrams) {
   EXPECT_EQ(port_->Stats().rx_errors, 0u);
 }
 
-}  // namespace
+}  // namespace netdev_bundle_test
 }  // namespace podwire

@@ -23,7 +23,7 @@
 #include "tests/pmd/transfer.h"
 
 namespace podwire {
-namespace {
+namespace netdev_test {
 
 constexpr char kVxlanMac[] = "02:00:00:00:0b:02";
 constexpr uint16_t kEncapLen = 50;
@@ -240,5 +240,5 @@ TEST_F(NetdevTest, FailureNamesTheCauseAndLeavesNothing) {
   EXPECT_EQ(OpenDescriptors(), before);
 }
 
-}  // namespace
+}  // namespace netdev_test
 }  // namespace podwire

@@ -6,7 +6,7 @@
 #include "tests/pmd/test_netns.h"
 
 namespace podwire {
-namespace {
+namespace pod_interface_test {
 
 IpAddress Ip(const char* text) { return *ParseIp(text); }
 MacAddr Mac(const char* text) { return *ParseMac(text); }
@@ -168,5 +168,5 @@ TEST_F(PodInterfaceTest, RemoveIsIdempotent) {
   EXPECT_TRUE(absl::IsNotFound(InterfaceExists(pod_.netns, "eth0").status()));
 }
 
-}  // namespace
+}  // namespace pod_interface_test
 }  // namespace podwire

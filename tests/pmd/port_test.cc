@@ -22,7 +22,7 @@
 #include "tests/pmd/super_packet.h"
 
 namespace podwire {
-namespace {
+namespace port_test {
 
 namespace fs = std::filesystem;
 using testing::HasSubstr;
@@ -408,5 +408,5 @@ TEST(PortKind, NamesGoBothWays) {
   EXPECT_EQ(PortConfig{.options = VhostUserOptions{}}.kind(), PortKind::kVhostUser);
 }
 
-}  // namespace
+}  // namespace port_test
 }  // namespace podwire

@@ -10,7 +10,7 @@
 #include "tests/pmd/super_packet.h"
 
 namespace podwire {
-namespace {
+namespace segment_test {
 
 constexpr uint8_t kFin = 0x01;
 constexpr uint8_t kPsh = 0x08;
@@ -360,5 +360,5 @@ TEST(CompleteChecksum, RefusesAFieldOutsideTheFirstMbuf) {
   }
 }
 
-}  // namespace
+}  // namespace segment_test
 }  // namespace podwire

@@ -26,7 +26,7 @@
 #include "tests/pmd/transfer.h"
 
 namespace podwire {
-namespace {
+namespace tap_test {
 
 const MacAddr kGatewayMac = *ParseMac("02:00:00:00:00:01");
 
@@ -323,5 +323,5 @@ TEST_F(TapTest, NamespaceRemovedUnderThePort) {
   EXPECT_EQ(port_->RxBurst(0, mbufs, 32), 0);
 }
 
-}  // namespace
+}  // namespace tap_test
 }  // namespace podwire

@@ -13,7 +13,7 @@
 #include "tests/pmd/super_packet.h"
 
 namespace podwire {
-namespace {
+namespace udp_super_packet_test {
 
 constexpr size_t kHeader = 14 + 20 + 8;
 /// The outer destination of SuperPacket over IPv6.
@@ -509,5 +509,5 @@ TEST(UdpSuperPacket, RefusesWhatDoesNotFitTogether) {
   EXPECT_FALSE(found([](rte_mbuf&, uint8_t* b) { ++b[39]; })) << "UDP length";
 }
 
-}  // namespace
+}  // namespace udp_super_packet_test
 }  // namespace podwire

@@ -24,7 +24,7 @@
 #include "tests/pmd/super_packet.h"
 
 namespace podwire {
-namespace {
+namespace vhost_user_test {
 
 namespace fs = std::filesystem;
 using namespace std::chrono_literals;
@@ -39,20 +39,37 @@ bool Eventually(Condition&& condition, std::chrono::seconds limit = 20s) {
   return true;
 }
 
-/// What a peer does with a frame: swaps its MACs and sends it back, or sends it back with a partial TCP
-/// checksum.
-enum class PeerMode { kSwap, kPartialChecksum };
+/// What a peer does with a frame: swaps its MACs and sends it back; or sends it back with a partial TCP
+/// checksum; or takes TCP super-packets and makes them itself, of 1000 bytes a segment.
+enum class PeerMode { kSwap, kPartialChecksum, kSuperPackets };
 
-/// dpdk-testpmd as a client of the socket. Killed when destroyed.
+struct PeerOptions {
+  PeerMode mode = PeerMode::kSwap;
+  std::string device = "";  ///< more of virtio-user's arguments: ",packed_vq=1"
+};
+
+std::string Commands(PeerMode mode) {
+  switch (mode) {
+    case PeerMode::kSwap:
+      return "";
+    case PeerMode::kPartialChecksum:
+      return "port stop 0\ncsum set tcp hw 0\nport config 0 tx_offload tcp_cksum on\nport start 0\n";
+    case PeerMode::kSuperPackets:
+      return "port stop 0\nport config 0 rx_offload tcp_cksum on\nport config 0 rx_offload udp_cksum on\n"
+             "port config 0 rx_offload tcp_lro on\nport config 0 tx_offload tcp_cksum on\n"
+             "port config 0 tx_offload tcp_tso on\nport config 0 tx_offload multi_segs on\n"
+             "csum set tcp hw 0\ntso set 1000 0\nport start 0\n";
+  }
+  return "";
+}
+
+/// dpdk-testpmd with virtio-user on the socket. Killed when destroyed.
 class Peer {
  public:
-  explicit Peer(const fs::path& socket, PeerMode mode = PeerMode::kSwap)
+  explicit Peer(const fs::path& socket, const PeerOptions& options = {})
       : prefix_(fmt::format("pwpeer{}-{}", getpid(), ++count_)) {
     const fs::path commands = socket.parent_path() / "commands";
-    const bool partial = mode == PeerMode::kPartialChecksum;
-    std::ofstream(commands)
-        << (partial ? "port stop 0\ncsum set tcp hw 0\nport config 0 tx_offload tcp_cksum on\nport start 0\n"
-                    : "");
+    std::ofstream(commands) << Commands(options.mode);
     std::array<int, 2> input{};
     EXPECT_EQ(pipe2(input.data(), O_CLOEXEC), 0);
     input_ = input[1];  // testpmd leaves at the end of its input
@@ -65,12 +82,12 @@ class Peer {
       dup2(null, STDERR_FILENO);
       const std::string prefix = "--file-prefix=" + prefix_;
       const std::string vdev =
-          fmt::format("--vdev=net_virtio_user0,path={},queues=1,queue_size=1024", socket.string());
+          fmt::format("--vdev=net_virtio_user0,path={},queue_size=1024{}", socket.string(), options.device);
       const std::string file = "--cmdline-file=" + commands.string();
       execlp("dpdk-testpmd", "dpdk-testpmd", "--lcores", "0@(0-1),1@(0-1)", "--no-huge", "-m", "128",
              "--no-pci", prefix.c_str(), vdev.c_str(), "--", "--total-num-mbufs=4096",
-             partial ? "--forward-mode=csum" : "--forward-mode=macswap", file.c_str(), "--auto-start",
-             nullptr);
+             options.mode == PeerMode::kSwap ? "--forward-mode=macswap" : "--forward-mode=csum", file.c_str(),
+             "--auto-start", nullptr);
       _exit(127);
     }
     close(input[0]);
@@ -105,8 +122,11 @@ class VhostUserTest : public testing::Test {
     fs::create_directories(directory_);
     small_ = rte_mempool_avail_count(&TestPools().small());
     big_ = rte_mempool_avail_count(&TestPools().big());
-    auto port = CreatePort({.name = "pod", .options = VhostUserOptions{.socket_path = socket()}},
-                           {.pools = TestPools()});
+    Open({.socket_path = socket()});
+  }
+  void Open(const VhostUserOptions& options, uint16_t workers = 1) {
+    port_.reset();
+    auto port = CreatePort({.name = "pod", .options = options}, {.pools = TestPools(), .workers = workers});
     ASSERT_TRUE(port.ok()) << Message(port.status());
     port_ = *std::move(port);
   }
@@ -120,8 +140,8 @@ class VhostUserTest : public testing::Test {
   fs::path socket() const { return directory_ / "pod.sock"; }
 
   /// What comes back for `mbuf` until `count` frames have: all of them, in order.
-  std::vector<Bytes> Echo(rte_mbuf* mbuf, size_t count) {
-    EXPECT_TRUE(Eventually([&] { return port_->TxBurst(0, &mbuf, 1) == 1; }));
+  std::vector<Bytes> Echo(rte_mbuf* mbuf, size_t count, uint16_t worker = 0) {
+    EXPECT_TRUE(Eventually([&] { return port_->TxBurst(worker, &mbuf, 1) == 1; }));
     std::vector<Bytes> frames;
     EXPECT_TRUE(Eventually([&] {
       std::array<rte_mbuf*, 32> mbufs;
@@ -208,7 +228,7 @@ TEST_F(VhostUserTest, PartialChecksumIsCompleteAtThePeer) {
 }
 
 TEST_F(VhostUserTest, PartialChecksumOfThePeerIsReported) {
-  const Peer peer(socket(), PeerMode::kPartialChecksum);
+  const Peer peer(socket(), {.mode = PeerMode::kPartialChecksum});
   Connect();
   const SuperPacket p = TcpPacket(1001);
   rte_mbuf* m = p.ToMbuf(1055);
@@ -223,6 +243,78 @@ TEST_F(VhostUserTest, PartialChecksumOfThePeerIsReported) {
   EXPECT_TRUE(CompleteChecksum(*m));
   EXPECT_TRUE(TcpChecksumIsRight(p, ToBytes(*m)));
   rte_pktmbuf_free(m);
+}
+
+TEST_F(VhostUserTest, SuperPacketsPassWholeBothWays) {
+  const Peer peer(socket(), {.mode = PeerMode::kSuperPackets});
+  Connect();
+  const SuperPacket super = TcpPacket(30 * 1448 + 100);
+  rte_mbuf* m = super.ToMbuf(500);
+  ASSERT_EQ(port_->TxBurst(0, &m, 1), 1);
+  ASSERT_TRUE(Eventually([&] { return port_->RxBurst(0, &m, 1) == 1; }));
+  EXPECT_EQ(port_->Stats().tx_segments, 0u);
+  EXPECT_EQ(m->pkt_len, super.header + super.payload.size());
+  EXPECT_EQ(OffloadOf(*m), (Offload{.csum_start = static_cast<uint16_t>(super.l4),
+                                    .csum_offset = 16,
+                                    .gso_size = 1000,
+                                    .gso_type = GsoType::kTcp4,
+                                    .flags = Offload::kNeedsCsum}));
+  const Bytes whole = ToBytes(*m);
+  EXPECT_EQ(Bytes(whole.begin() + static_cast<ptrdiff_t>(super.header), whole.end()), super.payload);
+  rte_pktmbuf_free(m);
+}
+
+TEST_F(VhostUserTest, APeerWithoutThemAfterOneWithSuperPackets) {
+  {
+    const Peer peer(socket(), {.mode = PeerMode::kSuperPackets});
+    Connect();
+  }
+  ASSERT_TRUE(Eventually([&] { return !port_->link_up(); }));
+  const Peer peer(socket());
+  Connect();
+  EXPECT_EQ(Echo(TcpPacket(3 * 1448).ToMbuf(500), 3).size(), 3u);
+}
+
+TEST_F(VhostUserTest, PackedRing) {
+  const Peer peer(socket(), {.device = ",packed_vq=1"});
+  Connect();
+  const Bytes frame(1514, 4);
+  EXPECT_EQ(Echo(ChainMbufs(frame, 700, 300), 1), std::vector<Bytes>{frame});
+}
+
+TEST_F(VhostUserTest, APeerMayUseFewerQueuesThanThereAre) {
+  Open({.socket_path = socket(), .queues = 4}, /*workers=*/4);
+  EXPECT_EQ(port_->rx_queues(), 4);
+  const Peer peer(socket());
+  Connect();
+  const Bytes frame(100, 4);
+  for (uint16_t worker = 0; worker < 4; ++worker) {
+    EXPECT_EQ(Echo(ChainMbufs(frame, 100, 1), 1, worker), std::vector<Bytes>{frame}) << worker;
+  }
+}
+
+TEST_F(VhostUserTest, APeerMayEnableMoreQueuesThanThereAre) {
+  Open({.socket_path = socket(), .queues = 1}, /*workers=*/4);
+  const Peer peer(socket(), {.device = ",queues=4"});
+  Connect();
+  const Bytes frame(100, 4);
+  for (uint16_t worker = 0; worker < 4; ++worker) {
+    EXPECT_EQ(Echo(ChainMbufs(frame, 100, 1), 1, worker), std::vector<Bytes>{frame}) << worker;
+  }
+}
+
+TEST_F(VhostUserTest, ClientOfAPeersSocket) {
+  const fs::path own = directory_ / "peer.sock";
+  Open({.socket_path = own, .client = true});
+  for (int round = 0; round < 2; ++round) {
+    Peer peer(own, {.device = ",server=1"});
+    Connect();
+    const Bytes frame(100, 4);
+    EXPECT_EQ(Echo(ChainMbufs(frame, 100, 1), 1), std::vector<Bytes>{frame});
+    peer.Kill();
+    ASSERT_TRUE(Eventually([&] { return !port_->link_up(); }));
+    fs::remove(own);
+  }
 }
 
 TEST_F(VhostUserTest, APeerThatDiesIsReplacedByTheNext) {
@@ -282,5 +374,5 @@ TEST_F(VhostUserTest, DetachUnderAConnectedPeerLeavesNothing) {
   EXPECT_FALSE(fs::exists(socket()));
 }
 
-}  // namespace
+}  // namespace vhost_user_test
 }  // namespace podwire

@@ -11,7 +11,7 @@
 #include "tests/pmd/super_packet.h"
 
 namespace podwire {
-namespace {
+namespace vnet_port_test {
 
 /// A device whose kernel answers each UDP super-packet as the test says (0: takes it) and takes all else.
 class ScriptedPort : public VnetPort {
@@ -120,5 +120,5 @@ TEST(VnetPort, AnInterruptedWriteIsTriedAgain) {
   EXPECT_EQ(port.Stats().tx_errors, 0u);
 }
 
-}  // namespace
+}  // namespace vnet_port_test
 }  // namespace podwire
