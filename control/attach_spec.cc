@@ -13,10 +13,11 @@ namespace {
 constexpr size_t kLongestKey = 128;
 constexpr size_t kLongestName = 253;
 
-/// Kubernetes' names and podman's container names, which go into logs and tables as they are.
+/// Kubernetes' names and podman's container names, which go into logs, tables and paths as they are.
 absl::Status CheckName(const std::string& field, const std::string& name) {
   const auto plain = [](unsigned char c) { return std::isalnum(c) || c == '-' || c == '_' || c == '.'; };
-  if (name.size() <= kLongestName && std::ranges::all_of(name, plain)) return absl::OkStatus();
+  const bool is_path = name == "." || name == "..";
+  if (name.size() <= kLongestName && std::ranges::all_of(name, plain) && !is_path) return absl::OkStatus();
   return InvalidArgument("{}: expected at most {} letters, digits, '-', '_' and '.'", field, kLongestName);
 }
 
@@ -38,6 +39,10 @@ absl::Status CheckSpec(const AttachSpec& s) {
   if (s.kind == AttachKind::kTap && !s.IsInOwnNamespace() && !s.netns.starts_with('/')) {
     return InvalidArgument("netns: expected the absolute path of a network namespace, not \"{}\"", s.netns);
   }
+  if (s.vhost.queues < 1 || s.vhost.queues > kMaxVhostQueues)
+    return InvalidArgument("queues: expected 1 to {}, not {}", kMaxVhostQueues, s.vhost.queues);
+  if (s.kind != AttachKind::kVhostUser && s.vhost != VhostUserSide())
+    return InvalidArgument("queues, vhost_client: expected with attach \"vhost-user\" only");
   if (s.mtu != 0 && s.mtu < kMinMtu) return InvalidArgument("mtu: expected {} to {}", kMinMtu, kMaxMtu);
   return absl::OkStatus();
 }

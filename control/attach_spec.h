@@ -19,6 +19,7 @@ struct AttachSpec {
   std::string pod_uid;
   AttachKind kind = AttachKind::kTap;
   std::string port;  ///< kPort: its name
+  VhostUserSide vhost;
   MacAddr mac;       ///< of the pod's end; empty: made from the key
   uint16_t mtu = 0;  ///< 0: the network's
   /// Of a delegated IPAM plugin; empty: podwired gives one of each family that the network has.

@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "control/build_tables.h"
+#include "control/vhost_user_files.h"
 #include "net/status.h"
 #include "overlay/subnet_plan.h"
 
@@ -82,7 +83,8 @@ PodInterface InterfaceOf(const Attachment& a) {
 PortConfig PortOf(const Attachment& a) {
   PortConfig port{.name = a.port, .mtu = a.mtu};
   if (a.kind == AttachKind::kVhostUser) {
-    port.options = VhostUserOptions{.socket_path = a.socket};
+    port.options =
+        VhostUserOptions{.socket_path = a.socket, .queues = a.vhost.queues, .client = a.vhost.client};
   } else {
     port.options = TapOptions{.netns = a.netns, .ifname = a.key.ifname, .mac = a.mac, .persistent = true};
   }
@@ -145,10 +147,11 @@ absl::Status Attacher::Reserve(const AttachSpec& spec, LiveAttachment& a) {
          .routes = spec.routes,
          .mtu = spec.mtu,
          .delegated_ipam = !spec.addresses.empty(),
+         .vhost = spec.vhost,
          .host = spec.host};
     if (r.kind == AttachKind::kVhostUser) {
-      r.socket = fmt::format("{}/vhost/{}-{}.sock", controller_.config().state_dir,
-                             spec.key.container_id.substr(0, 12), spec.key.ifname);
+      r.socket = VhostUserSocket(controller_.config().state_dir, r);
+      RETURN_IF_ERROR(CheckSocketIsFree(r));
     }
     if (r.mtu == 0) r.mtu = controller_.tables()->local.pod_mtu;
     if (r.mtu == 0) r.mtu = kFallbackMtu;
@@ -208,6 +211,7 @@ absl::Status Attacher::TakeDelegated(const InterfaceAddress& address, const PodS
 
 /// The interface comes up last: when the pod can send, its policy is in force.
 absl::Status Attacher::BringUp(LiveAttachment& a) {
+  if (a.record.kind == AttachKind::kVhostUser) RETURN_IF_ERROR(DescribeVhostUser(a.record));
   if (a.record.kind == AttachKind::kPort) {
     RETURN_IF_ERROR(JoinExisting(a));
   } else {
@@ -310,8 +314,7 @@ absl::Status Attacher::RemoveDevice(const Attachment& a, std::unique_ptr<Port> p
   if (a.kind == AttachKind::kVhostUser) {
     const std::lock_guard lock(dpdk_mutex_);
     port.reset();
-    if (unlink(a.socket.c_str()) != 0 && errno != ENOENT) return ErrnoError(errno, "remove {}", a.socket);
-    return absl::OkStatus();
+    return RemoveVhostUserFiles(a, /*whole_directory=*/!SharesDirectory(a));
   }
   if (port != nullptr) {
     const absl::Status destroyed = port->Destroy();
@@ -325,8 +328,8 @@ absl::Status Attacher::RemoveDevice(const Attachment& a, std::unique_ptr<Port> p
 absl::Status Attacher::RollBack(const LiveAttachment& a) {
   std::unique_ptr<Port> port = Leave(a.record.key, "");
   // Without a port the interface is not ours: something of that name may have been there before.
-  absl::Status removed = port == nullptr ? absl::OkStatus() : RemoveDevice(a.record, std::move(port));
-  RETURN_IF_ERROR(removed);
+  if (port != nullptr || a.record.kind == AttachKind::kVhostUser)
+    RETURN_IF_ERROR(RemoveDevice(a.record, std::move(port)));
   return Forget(a.record.key);
 }
 

@@ -76,6 +76,9 @@ class Attacher {
   absl::Status JoinExisting(LiveAttachment& a, bool publish = true);
   std::unique_ptr<Port> Leave(const AttachmentKey& key, const std::string& trouble);
   absl::Status Forget(const AttachmentKey& key);
+  absl::Status CheckSocketIsFree(const Attachment& a) const;
+  absl::Status DescribeVhostUser(const Attachment& a);
+  bool SharesDirectory(const Attachment& a) const;
   absl::Status RemoveDevice(const Attachment& a, std::unique_ptr<Port> port);
   absl::Status RollBack(const LiveAttachment& a);
   absl::Status TakeUp(const std::vector<Attachment>& records, std::vector<LiveAttachment>& live);
@@ -89,7 +92,7 @@ class Attacher {
   std::mutex mutex_;
   std::condition_variable released_;
   std::set<AttachmentKey> busy_;  // under mutex_
-  std::mutex dpdk_mutex_;         // DPDK devices come and go one at a time
+  std::mutex dpdk_mutex_;         // DPDK devices, and vhost-user's files, come and go one at a time
 };
 
 /// What the pod's namespace is to look like.

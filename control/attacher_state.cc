@@ -120,6 +120,7 @@ absl::Status Attacher::TakeUp(const std::vector<Attachment>& records, std::vecto
 void Attacher::Reopen(LiveAttachment& a) {
   const AttachKind kind = a.record.kind;
   absl::Status status = kind == AttachKind::kTap ? OpenNetns(a.record.netns).status() : absl::OkStatus();
+  if (kind == AttachKind::kVhostUser) status = DescribeVhostUser(a.record);
   if (kind == AttachKind::kPort) {
     status = JoinExisting(a, /*publish=*/false);
   } else if (status.ok()) {

@@ -98,6 +98,8 @@ std::string ToJson(const Attachment& a) {
               {"mtu", a.mtu},
               {"delegatedIpam", a.delegated_ipam},
               {"socket", a.socket},
+              {"vhostClient", a.vhost.client},
+              {"vhostQueues", a.vhost.queues},
               {"host", a.host}}
       .dump(-1, ' ', false, json::error_handler_t::replace);
 }
@@ -131,6 +133,8 @@ absl::StatusOr<Attachment> AttachmentFromJson(const std::string& text) {
   r.Number("mtu", a.mtu);
   r.Bool("delegatedIpam", a.delegated_ipam);
   r.String("socket", a.socket);
+  r.Bool("vhostClient", a.vhost.client);
+  r.Number("vhostQueues", a.vhost.queues, 1, kMaxVhostQueues);
   r.Bool("host", a.host);
   RETURN_IF_ERROR(r.Finish());
   ASSIGN_OR_RETURN(a.mac, ParseMac(mac));

@@ -47,6 +47,14 @@ std::string_view ToString(AttachKind kind);
 /// InvalidArgument that lists the kinds when `text` is none.
 absl::StatusOr<AttachKind> ParseAttachKind(std::string_view text);
 
+/// Of kVhostUser.
+struct VhostUserSide {
+  bool client = false;  ///< podwired connects to the pod's socket, and again when it went; else it listens
+  uint16_t queues = 1;  ///< queue pairs that the pod may use, up to kMaxVhostQueues
+  bool operator==(const VhostUserSide&) const = default;
+};
+inline constexpr uint16_t kMaxVhostQueues = 16;
+
 /// What outlives podwired of a pod's attachment.
 struct Attachment {
   AttachmentKey key;
@@ -65,7 +73,8 @@ struct Attachment {
   uint16_t mtu = 1500;
   bool delegated_ipam = false;
   std::string socket;  ///< vhost-user
-  bool host = false;   ///< no pod: the node's own network stack
+  VhostUserSide vhost;
+  bool host = false;  ///< no pod: the node's own network stack
   bool operator==(const Attachment&) const = default;
 };
 

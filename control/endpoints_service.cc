@@ -35,6 +35,10 @@ absl::StatusOr<AttachSpec> SpecOf(const v1::AttachRequest& r) {
   }
   spec.port = r.port();
   spec.host = r.host();
+  spec.vhost.client = r.vhost_client();
+  if (r.queues() > kMaxVhostQueues)
+    return InvalidArgument("queues: expected 1 to {}, not {}", kMaxVhostQueues, r.queues());
+  if (r.queues() != 0) spec.vhost.queues = static_cast<uint16_t>(r.queues());
   if (!r.mac().empty()) {
     const auto mac = ReadUnicastMac(r.mac());
     if (!mac.ok()) return InvalidArgument("mac: {}", Message(mac.status()));
@@ -59,13 +63,27 @@ absl::StatusOr<AttachSpec> SpecOf(const v1::AttachRequest& r) {
   return spec;
 }
 
-std::string StateOf(const LiveAttachment& a) {
+/// Of an attachment that is in the switch.
+std::string LinkStateOf(const LiveAttachment& a, const ControlState& s) {
+  if (a.port == kNoPort || s.ports[a.port.value()].port->link_up()) return "up";
+  switch (a.record.kind) {
+    case AttachKind::kTap:
+      return "down: its interface is gone, or was set down";
+    case AttachKind::kVhostUser:
+      return "down: nobody is at its socket";
+    case AttachKind::kPort:
+      return fmt::format("down: port {} has no link", a.record.port);
+  }
+  return "";
+}
+
+std::string StateOf(const LiveAttachment& a, const ControlState& s) {
   if (!a.trouble.empty()) return a.trouble;
   switch (a.record.state) {
     case AttachState::kAdding:
       return "being attached";
     case AttachState::kUp:
-      return "up";
+      return LinkStateOf(a, s);
     case AttachState::kDeleting:
       return "being detached";
   }
@@ -93,7 +111,7 @@ v1::Endpoint ToProto(const LiveAttachment& a, const ControlState& s) {
     out.set_dst(ToString(route.dst));
     if (!route.via.empty()) out.set_gw(ToString(route.via));
   }
-  e.set_state(StateOf(a));
+  e.set_state(StateOf(a, s));
   e.set_delegated_ipam(r.delegated_ipam);
   e.set_socket(r.socket);
   e.set_node(s.desired.node());

@@ -83,6 +83,25 @@ absl::Status ReadMtu(const Json& doc, NetConf& conf) {
   return absl::OkStatus();
 }
 
+absl::Status ReadVhostUser(const Json& doc, NetConf& conf) {
+  Json vhost;
+  RETURN_IF_ERROR(ReadObject(doc, "vhostUser", vhost));
+  if (vhost.is_null()) return absl::OkStatus();
+  if (conf.attach != "vhost-user") return Invalid("vhostUser", "nothing with attach \"tap\"", vhost);
+  if (const Json* mode = Find(vhost, "mode"); mode != nullptr) {
+    if (*mode != "server" && *mode != "client")
+      return Invalid("vhostUser.mode", "\"server\" or \"client\"", *mode);
+    conf.vhost_client = *mode == "client";
+  }
+  if (const Json* queues = Find(vhost, "queues"); queues != nullptr) {
+    constexpr uint32_t kMaxQueues = 16;
+    if (!queues->is_number_unsigned() || *queues < 1u || *queues > kMaxQueues)
+      return Invalid("vhostUser.queues", fmt::format("a number from 1 to {}", kMaxQueues), *queues);
+    conf.queues = queues->get<uint32_t>();
+  }
+  return absl::OkStatus();
+}
+
 absl::Status ReadIpam(const Json& doc, NetConf& conf) {
   Json ipam;
   RETURN_IF_ERROR(ReadObject(doc, "ipam", ipam));
@@ -163,6 +182,7 @@ absl::Status ReadKeys(const Json& doc, NetConf& conf) {
   if (conf.attach != "tap" && conf.attach != "vhost-user") {
     return Invalid("attach", "\"tap\" or \"vhost-user\"", conf.attach);
   }
+  RETURN_IF_ERROR(ReadVhostUser(doc, conf));
   RETURN_IF_ERROR(ReadMtu(doc, conf));
   RETURN_IF_ERROR(ReadIpam(doc, conf));
   RETURN_IF_ERROR(ReadLog(doc, conf));

@@ -24,6 +24,8 @@ struct NetConf {
   std::string name;
   std::string server = "unix:///run/podwire/podwire.sock";
   std::string attach = "tap";  // or "vhost-user"
+  bool vhost_client = false;   // vhostUser.mode "client": podwired connects to the pod's socket
+  uint32_t queues = 0;         // vhostUser.queues; 0: not said
   uint32_t mtu = 0;            // 0: the network's
   std::string ipam_type;       // empty: podwired gives the address; else the plugin to delegate to
   std::string log_file;        // empty: no log

@@ -1,9 +1,12 @@
 #include "control/attacher.h"
 
+#include <filesystem>
+#include <fstream>
 #include <set>
 #include <thread>
 
 #include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
 
 #include "net/status.h"
 #include "temp_dir.h"
@@ -140,6 +143,17 @@ TEST_F(AttacherTest, BadRequestsAreNamed) {
     spec.pod.name = name;
     EXPECT_EQ(node.attacher().Attach(spec).status().code(), absl::StatusCode::kInvalidArgument) << name;
   }
+  for (const char* name : {".", ".."}) {
+    spec = node.Spec("c1");
+    spec.pod_uid = name;
+    EXPECT_EQ(node.attacher().Attach(spec).status().code(), absl::StatusCode::kInvalidArgument) << name;
+  }
+  spec = node.Spec("c1");
+  spec.vhost.queues = 2;
+  EXPECT_EQ(node.attacher().Attach(spec).status().code(), absl::StatusCode::kInvalidArgument) << "of a tap";
+  spec.kind = AttachKind::kVhostUser;
+  spec.vhost.queues = 17;
+  EXPECT_EQ(node.attacher().Attach(spec).status().code(), absl::StatusCode::kInvalidArgument);
   spec = node.Spec("c1");
   spec.mtu = 100;
   EXPECT_EQ(node.attacher().Attach(spec).status().code(), absl::StatusCode::kInvalidArgument);
@@ -226,6 +240,88 @@ TEST_F(AttacherTest, ARestartTakesUpWhatWasAnsweredAndUndoesTheRest) {
   EXPECT_FALSE(addresses.contains("10.244.1.2"));
   EXPECT_FALSE(addresses.contains("10.244.1.5")) << "the lost pod's address is its own until it is detached";
   EXPECT_TRUE(*node.attacher().Detach({"c4", "eth0"}));
+}
+
+AttachSpec VhostUser(const TestNode& node, const std::string& container) {
+  AttachSpec spec = node.Spec(container);
+  spec.kind = AttachKind::kVhostUser;
+  spec.pod_uid = "uid-1";
+  spec.vhost = {.client = true, .queues = 2};
+  return spec;
+}
+
+TEST_F(AttacherTest, AVhostUserPodsDirectoryTellsItAll) {
+  namespace fs = std::filesystem;
+  const fs::path file = fs::path(dir_.path()) / "vhost/uid-1/eth0.json";
+  {
+    TestNode node(dir_.path());
+    const auto a = node.attacher().Attach(VhostUser(node, "c1"));
+    ASSERT_TRUE(a.ok()) << Message(a.status());
+    EXPECT_EQ(a->record.socket, dir_.path() + "/vhost/uid-1/eth0.sock");
+    const auto said = nlohmann::json::parse(std::ifstream(file));
+    EXPECT_EQ(said, (nlohmann::json{{"interface", "eth0"},
+                                    {"socket", "eth0.sock"},
+                                    {"mode", "server"},
+                                    {"queues", 2},
+                                    {"mac", ToString(a->record.mac)},
+                                    {"mtu", 1500},
+                                    {"addresses", {"10.244.1.2/24"}},
+                                    {"gateways", {"10.244.1.1"}},
+                                    {"gatewayMac", ToString(a->record.gateway_mac)}}));
+    EXPECT_EQ(node.attacher().Attach(VhostUser(node, "c2")).status().code(), absl::StatusCode::kAlreadyExists)
+        << "the same pod's";
+    EXPECT_TRUE(fs::exists(file));
+    fs::remove(file);
+  }
+  TestNode node(dir_.path());
+  ASSERT_TRUE(node.attacher().Recover().ok());
+  EXPECT_TRUE(fs::exists(file)) << "written again";
+  EXPECT_TRUE(*node.attacher().Detach({"c1", "eth0"}));
+  EXPECT_FALSE(fs::exists(file.parent_path()));
+}
+
+TEST_F(AttacherTest, AFailedVhostUserAttachLeavesNothing) {
+  TestNode node(dir_.path());
+  node.fail_port = true;
+  EXPECT_FALSE(node.attacher().Attach(VhostUser(node, "c1")).ok());
+  EXPECT_FALSE(std::filesystem::exists(dir_.path() + "/vhost/uid-1"));
+  EXPECT_EQ(node.attachments(), 0u);
+  std::filesystem::remove(dir_.path() + "/vhost");
+  std::ofstream(dir_.path() + "/vhost") << "in the way";
+  node.fail_port = false;
+  const auto blocked = node.attacher().Attach(VhostUser(node, "c1"));
+  EXPECT_NE(Message(blocked.status()).find("/vhost/uid-1"), std::string::npos) << Message(blocked.status());
+  EXPECT_EQ(node.attachments(), 0u);
+}
+
+/// The pod may write there, and podwired is root.
+TEST_F(AttacherTest, NothingInAVhostUserPodsDirectoryIsTrusted) {
+  namespace fs = std::filesystem;
+  const fs::path directory = fs::path(dir_.path()) / "vhost/uid-1",
+                 precious = fs::path(dir_.path()) / "precious";
+  std::ofstream(precious) << "precious";
+  {
+    TestNode node(dir_.path());
+    ASSERT_TRUE(node.attacher().Attach(VhostUser(node, "c1")).ok());
+    AttachSpec second = VhostUser(node, "c1");
+    second.key.ifname = "net1";
+    ASSERT_TRUE(node.attacher().Attach(second).ok());
+    fs::create_symlink(precious, directory / "eth0.json.new");
+    fs::create_directory(directory / "net1.json.new");
+    std::ofstream(directory / "net1.json.new/file") << "in the way";
+  }
+  TestNode node(dir_.path());
+  ASSERT_TRUE(node.attacher().Recover().ok());
+  EXPECT_EQ(fs::file_size(precious), 8u) << "no link is followed";
+  fs::remove(directory / "eth0.sock");
+  fs::create_directory(directory / "eth0.sock");
+  fs::create_symlink(dir_.path(), directory / "away");
+  EXPECT_TRUE(*node.attacher().Detach({"c1", "eth0"}));
+  EXPECT_FALSE(fs::exists(directory / "eth0.json"));
+  EXPECT_TRUE(fs::exists(directory / "net1.json")) << "the other interface's";
+  EXPECT_TRUE(*node.attacher().Detach({"c1", "net1"}));
+  EXPECT_FALSE(fs::exists(directory));
+  EXPECT_TRUE(fs::exists(precious));
 }
 
 /// A switch with a port of role none, as the configuration or Ports.Add makes it.

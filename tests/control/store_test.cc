@@ -34,6 +34,7 @@ Attachment Sample(const std::string& container, const std::string& address) {
   a.mtu = 1450;
   a.delegated_ipam = true;
   a.socket = "/run/x.sock";
+  a.vhost = {.client = true, .queues = 4};
   return a;
 }
 

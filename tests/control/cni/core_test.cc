@@ -135,6 +135,18 @@ TEST(CniConfig, FaultsNameTheKeyAndTheCure) {
   for (const char* bad : {"575", "65536", "-1", "1500.5", "4294968796", "true"}) {
     EXPECT_THAT(ConfigError(fmt::format(R"({{"mtu": {}}})", bad)), HasSubstr("mtu: must be")) << bad;
   }
+  EXPECT_THAT(ConfigError(R"({"vhostUser": {}})"),
+              HasSubstr("vhostUser: must be nothing with attach \"tap\""));
+  EXPECT_THAT(ConfigError(R"({"attach": "vhost-user", "vhostUser": 1})"),
+              HasSubstr("vhostUser: must be an object"));
+  EXPECT_THAT(ConfigError(R"({"attach": "vhost-user", "vhostUser": {"mode": "both"}})"),
+              HasSubstr("vhostUser.mode: must be \"server\" or \"client\", got \"both\""));
+  for (const char* queues : {"0", "17", "-1", "\"2\"", "1.5"}) {
+    EXPECT_THAT(
+        ConfigError(fmt::format(R"({{"attach": "vhost-user", "vhostUser": {{"queues": {}}}}})", queues)),
+        HasSubstr("vhostUser.queues: must be a number from 1 to 16"))
+        << queues;
+  }
   EXPECT_THAT(ConfigError(R"({"attach": "veth"})"),
               HasSubstr("attach: must be \"tap\" or \"vhost-user\", got \"veth\""));
   EXPECT_THAT(ConfigError(R"({"name": null})"), HasSubstr("name: missing"));

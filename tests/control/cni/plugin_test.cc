@@ -120,6 +120,11 @@ TEST_F(CniPlugin, VhostUserNamesItsSocket) {
   const Call call = Run("ADD", Config({{"cniVersion", "1.1.0"}, {"attach", "vhost-user"}}));
   EXPECT_EQ(call.answer["interfaces"][0]["socketPath"], "/run/podwire/vhost/c1.sock");
   EXPECT_EQ(fake_.state.attach.attach(), "vhost-user");
+  EXPECT_FALSE(fake_.state.attach.vhost_client());
+  EXPECT_EQ(fake_.state.attach.queues(), 0u);
+  Run("ADD", Config({{"attach", "vhost-user"}, {"vhostUser", {{"mode", "client"}, {"queues", 4}}}}));
+  EXPECT_TRUE(fake_.state.attach.vhost_client());
+  EXPECT_EQ(fake_.state.attach.queues(), 4u);
 }
 
 TEST_F(CniPlugin, AddKeepsWhatPluginsBeforeItMade) {
