@@ -12,6 +12,7 @@ import harness  # noqa: E402
 from guest import Guest, image  # noqa: E402
 from lab import Node  # noqa: E402
 from lab.lab import wait_for  # noqa: E402
+from lab.run import LabError  # noqa: E402
 
 harness.DEADLINE = 900
 NETWORK = {"Network": "10.244.0.0/16", "Backend": {"Type": "vxlan"}}
@@ -42,7 +43,10 @@ class GuestPod:
 
     def ping(self, to, count=3):
         said = self.guest.run(f"ping -q -c {count} -i 0.2 -W 2 {to.address}", check=False)
-        return int(re.search(r"(\d+) received", said).group(1))
+        found = re.search(r"(\d+) (?:packets )?received", said)
+        if not found:
+            raise LabError(f"ping in {self.name}: {said[-300:]}")
+        return int(found.group(1))
 
     def iperf(self, to, seconds):
         """Gbit/s of TCP from here to the other."""
