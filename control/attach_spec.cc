@@ -34,9 +34,11 @@ absl::Status CheckSpec(const AttachSpec& s) {
   RETURN_IF_ERROR(CheckName("pod_uid", s.pod_uid));
   RETURN_IF_ERROR(CheckName("network", s.network));
   RETURN_IF_ERROR(Annotate(CheckInterfaceName(s.key.ifname), "key.ifname"));
-  if ((s.kind == AttachKind::kPort) == s.port.empty())
-    return InvalidArgument("port: expected a port's name with attach \"port\", and only then");
-  if (s.kind == AttachKind::kTap && !s.IsInOwnNamespace() && !s.netns.starts_with('/')) {
+  if (s.kind == AttachKind::kPort && s.port.empty())
+    return InvalidArgument("port: expected a port's name with attach \"port\"");
+  if (s.kind != AttachKind::kPort && s.kind != AttachKind::kMacvlan && !s.port.empty())
+    return InvalidArgument("port: expected with attach \"port\" or \"macvlan\" only");
+  if (HasInterface(s.kind) && !s.IsInOwnNamespace() && !s.netns.starts_with('/')) {
     return InvalidArgument("netns: expected the absolute path of a network namespace, not \"{}\"", s.netns);
   }
   if (s.vhost.queues < 1 || s.vhost.queues > kMaxVhostQueues)

@@ -18,7 +18,7 @@ struct AttachSpec {
   ObjectKey pod;
   std::string pod_uid;
   AttachKind kind = AttachKind::kTap;
-  std::string port;  ///< kPort: its name
+  std::string port;  ///< kPort: its name; kMacvlan: the trunk's, empty: the only one
   VhostUserSide vhost;
   MacAddr mac;       ///< of the pod's end; empty: made from the key
   uint16_t mtu = 0;  ///< 0: the network's

@@ -85,20 +85,32 @@ PortConfig PortOf(const Attachment& a) {
   if (a.kind == AttachKind::kVhostUser) {
     port.options =
         VhostUserOptions{.socket_path = a.socket, .queues = a.vhost.queues, .client = a.vhost.client};
+  } else if (a.kind == AttachKind::kMacvlan) {
+    port.options = TrunkMemberOptions{.trunk_name = a.trunk, .mac = a.mac, .netns = a.netns};
   } else {
     port.options = TapOptions{.netns = a.netns, .ifname = a.key.ifname, .mac = a.mac, .persistent = true};
   }
   return port;
 }
 
-absl::StatusOr<std::unique_ptr<Port>> Attacher::CreatePort(const PortConfig& config) {
+absl::StatusOr<std::unique_ptr<Port>> Attacher::CreatePort(PortConfig config) {
   if (config.kind() == PortKind::kTap) return wiring_.create_port(config);
+  if (auto* member = std::get_if<TrunkMemberOptions>(&config.options)) {
+    // A trunk is there until podwired ends.
+    ASSIGN_OR_RETURN(member->trunk, controller_.Read([&](const ControlState& s) -> absl::StatusOr<Port*> {
+      ASSIGN_OR_RETURN(const PortEntry* trunk, s.FindTrunk(member->trunk_name));
+      return trunk->port.get();
+    }));
+    return wiring_.create_port(config);
+  }
   const std::lock_guard lock(dpdk_mutex_);
   return wiring_.create_port(config);
 }
 
 absl::StatusOr<LiveAttachment> Attacher::Attach(const AttachSpec& spec) {
   RETURN_IF_ERROR(CheckSpec(spec));
+  std::shared_lock trunk_lock(trunks_, std::defer_lock);
+  if (spec.kind == AttachKind::kMacvlan) trunk_lock.lock();
   const KeyLock key_lock(*this, spec.key);
   LiveAttachment a;
   absl::Status status = Reserve(spec, a);
@@ -156,6 +168,7 @@ absl::Status Attacher::Reserve(const AttachSpec& spec, LiveAttachment& a) {
     if (r.mtu == 0) r.mtu = controller_.tables()->local.pod_mtu;
     if (r.mtu == 0) r.mtu = kFallbackMtu;
     if (r.kind == AttachKind::kPort) RETURN_IF_ERROR(FitMtu(*state.FindPort(r.port)->port, spec.mtu, r.mtu));
+    if (r.kind == AttachKind::kMacvlan) RETURN_IF_ERROR(TakeTrunk(spec, r));
     const absl::Status filled = FillAddresses(spec, subnets, r);
     const absl::Status stored =
         filled.ok() ? controller_.store().AddAttachment(r, state.ipam.cursors()) : filled;
@@ -209,6 +222,34 @@ absl::Status Attacher::TakeDelegated(const InterfaceAddress& address, const PodS
   return absl::OkStatus();
 }
 
+/// Strand only. The trunk by which the pod is to be reached; its MAC must be the pod's alone there.
+absl::Status Attacher::TakeTrunk(const AttachSpec& spec, Attachment& a) const {
+  const ControlState& state = controller_.state();
+  ASSIGN_OR_RETURN(const PortEntry* trunk, state.FindTrunk(spec.port));
+  a.trunk = trunk->config.name;
+  for (const auto& [key, other] : state.desired.attachments()) {
+    if (other.record.trunk != a.trunk || other.record.mac != a.mac) continue;
+    return Error(absl::StatusCode::kAlreadyExists, "mac: {} is pod {}'s on trunk {}", ToString(a.mac),
+                 ToString(other.record.pod), a.trunk);
+  }
+  return FitMtu(*trunk->port, spec.mtu, a.mtu);
+}
+
+absl::Status Attacher::SetUpInterface(const Attachment& a) {
+  if (!HasInterface(a.kind)) return absl::OkStatus();
+  if (a.kind == AttachKind::kMacvlan) {
+    MacvlanOptions macvlan{
+        .netns = a.netns, .ifname = a.key.ifname, .port = a.port, .mac = a.mac, .mtu = a.mtu};
+    RETURN_IF_ERROR(controller_.Read([&](const ControlState& s) -> absl::Status {
+      ASSIGN_OR_RETURN(const PortEntry* trunk, s.FindTrunk(a.trunk));
+      macvlan.parent = std::get<TapOptions>(trunk->config.options).ifname;
+      return absl::OkStatus();
+    }));
+    RETURN_IF_ERROR(wiring_.make_macvlan(macvlan));
+  }
+  return wiring_.set_up(InterfaceOf(a));
+}
+
 /// The interface comes up last: when the pod can send, its policy is in force.
 absl::Status Attacher::BringUp(LiveAttachment& a) {
   if (a.record.kind == AttachKind::kVhostUser) RETURN_IF_ERROR(DescribeVhostUser(a.record));
@@ -218,7 +259,7 @@ absl::Status Attacher::BringUp(LiveAttachment& a) {
     ASSIGN_OR_RETURN(std::unique_ptr<Port> port, CreatePort(PortOf(a.record)));
     RETURN_IF_ERROR(Join(a, std::move(port)));
   }
-  if (a.record.kind == AttachKind::kTap) RETURN_IF_ERROR(wiring_.set_up(InterfaceOf(a.record)));
+  RETURN_IF_ERROR(SetUpInterface(a.record));
   ControlState& state = controller_.state();
   a.record.state = AttachState::kUp;
   return controller_.Run(
@@ -237,7 +278,8 @@ absl::Status Attacher::Join(LiveAttachment& a, std::unique_ptr<Port> port, bool 
                                 state.ports[a.port.value()] = {.config = PortOf(a.record),
                                                                .port = std::move(port),
                                                                .role = PortRole::kPod,
-                                                               .pod = a.record.pod};
+                                                               .pod = a.record.pod,
+                                                               .made_for_pod = true};
                                 state.desired.PutAttachment(a);
                               },
                           .publish = publish});

@@ -6,6 +6,7 @@
 #include <mutex>
 #include <optional>
 #include <set>
+#include <shared_mutex>
 #include <string>
 #include <vector>
 
@@ -15,6 +16,7 @@
 #include "control/attach_spec.h"
 #include "control/attachment.h"
 #include "control/controller.h"
+#include "pmd/macvlan.h"
 #include "pmd/pod_interface.h"
 #include "pmd/port.h"
 
@@ -23,6 +25,7 @@ namespace podwire {
 /// How the attacher reaches the machine; tests put their own in.
 struct PodWiring {
   std::function<absl::StatusOr<std::unique_ptr<Port>>(const PortConfig&)> create_port;
+  std::function<absl::Status(const MacvlanOptions&)> make_macvlan = MakeMacvlan;
   std::function<absl::Status(const PodInterface&)> set_up = SetUpPodInterface;
   std::function<absl::Status(const PodInterface&)> check = CheckPodInterface;
   std::function<absl::Status(const std::string& netns, const std::string& ifname, const std::string& port)>
@@ -55,6 +58,17 @@ class Attacher {
   /// whose namespace is gone keep their address until they are detached. Once, at start.
   absl::Status Recover();
 
+  /// Opens a port; DPDK's devices come one at a time.
+  absl::StatusOr<std::unique_ptr<Port>> CreatePort(PortConfig config);
+
+  /// Takes those pods out of the switch whose interface is no more, with its namespace or without; they stay
+  /// recorded, "gone: ...", until they are detached.
+  void BuryDead();
+  /// Takes a trunk's pods out of the switch, then calls `close`; none is attached to the trunk meanwhile.
+  void CloseTrunk(const std::string& trunk, const std::string& why, const std::function<void()>& close);
+  /// It is back: they get their interfaces again, unless their namespaces are gone.
+  void RegainTrunk(const std::string& trunk);
+
  private:
   /// Holds an attachment against other calls for it.
   class KeyLock {
@@ -84,20 +98,25 @@ class Attacher {
   absl::Status TakeUp(const std::vector<Attachment>& records, std::vector<LiveAttachment>& live);
   void Reopen(LiveAttachment& a);
   absl::Status Undo(const LiveAttachment& a);
+  absl::Status SetUpInterface(const Attachment& a);
+  absl::Status TakeTrunk(const AttachSpec& spec, Attachment& a) const;
   void Mourn(const LiveAttachment& a, const absl::Status& why);
-  absl::StatusOr<std::unique_ptr<Port>> CreatePort(const PortConfig& config);
+  void MournIf(const AttachmentKey& key,
+               const std::function<std::string(const LiveAttachment&, const ControlState&)>& why);
+  void Revive(const AttachmentKey& key);
 
   Controller& controller_;
   const PodWiring wiring_;
   std::mutex mutex_;
   std::condition_variable released_;
   std::set<AttachmentKey> busy_;  // under mutex_
+  std::shared_mutex trunks_;      // shared: a trunk is in use that no attachment shows yet
   std::mutex dpdk_mutex_;         // DPDK devices, and vhost-user's files, come and go one at a time
 };
 
 /// What the pod's namespace is to look like.
 PodInterface InterfaceOf(const Attachment& a);
-/// The port that is made for it: kTap and kVhostUser.
+/// The port that is made for it, if its kind makes one.
 PortConfig PortOf(const Attachment& a);
 
 }  // namespace podwire

@@ -94,8 +94,8 @@ absl::Status Attacher::Recover() {
   }
   RETURN_IF_ERROR(controller_.Run({}));
   for (const LiveAttachment& a : live) {
-    if (a.port == kNoPort || a.record.kind != AttachKind::kTap) continue;
-    if (const absl::Status status = wiring_.set_up(InterfaceOf(a.record)); !status.ok()) Mourn(a, status);
+    if (a.port == kNoPort) continue;
+    if (const absl::Status status = SetUpInterface(a.record); !status.ok()) Mourn(a, status);
   }
   return absl::OkStatus();
 }
@@ -119,7 +119,7 @@ absl::Status Attacher::TakeUp(const std::vector<Attachment>& records, std::vecto
 
 void Attacher::Reopen(LiveAttachment& a) {
   const AttachKind kind = a.record.kind;
-  absl::Status status = kind == AttachKind::kTap ? OpenNetns(a.record.netns).status() : absl::OkStatus();
+  absl::Status status = HasInterface(kind) ? OpenNetns(a.record.netns).status() : absl::OkStatus();
   if (kind == AttachKind::kVhostUser) status = DescribeVhostUser(a.record);
   if (kind == AttachKind::kPort) {
     status = JoinExisting(a, /*publish=*/false);

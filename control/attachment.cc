@@ -63,15 +63,18 @@ std::string_view ToString(AttachKind kind) {
       return "vhost-user";
     case AttachKind::kPort:
       return "port";
+    case AttachKind::kMacvlan:
+      return "macvlan";
   }
   return "";
 }
 
 absl::StatusOr<AttachKind> ParseAttachKind(std::string_view text) {
-  for (const AttachKind kind : {AttachKind::kTap, AttachKind::kVhostUser, AttachKind::kPort}) {
+  for (const AttachKind kind :
+       {AttachKind::kTap, AttachKind::kVhostUser, AttachKind::kPort, AttachKind::kMacvlan}) {
     if (text == ToString(kind)) return kind;
   }
-  return InvalidArgument("expected tap, vhost-user or port, not \"{}\"", text);
+  return InvalidArgument("expected tap, vhost-user, port or macvlan, not \"{}\"", text);
 }
 
 std::string ToString(const AttachmentKey& key) {
@@ -98,6 +101,7 @@ std::string ToJson(const Attachment& a) {
               {"mtu", a.mtu},
               {"delegatedIpam", a.delegated_ipam},
               {"socket", a.socket},
+              {"trunk", a.trunk},
               {"vhostClient", a.vhost.client},
               {"vhostQueues", a.vhost.queues},
               {"host", a.host}}
@@ -133,6 +137,7 @@ absl::StatusOr<Attachment> AttachmentFromJson(const std::string& text) {
   r.Number("mtu", a.mtu);
   r.Bool("delegatedIpam", a.delegated_ipam);
   r.String("socket", a.socket);
+  r.String("trunk", a.trunk);
   r.Bool("vhostClient", a.vhost.client);
   r.Number("vhostQueues", a.vhost.queues, 1, kMaxVhostQueues);
   r.Bool("host", a.host);

@@ -41,11 +41,15 @@ enum class AttachKind : uint8_t {
   kTap,        ///< an interface of the kernel, made in the pod's namespace
   kVhostUser,  ///< a socket that podwired makes
   kPort,       ///< a port that is there already and stays when the pod goes
+  kMacvlan,    ///< an interface of the kernel, a macvlan on a trunk of podwired's
 };
-/// "tap", "vhost-user", "port".
+/// "tap", "vhost-user", "port", "macvlan".
 std::string_view ToString(AttachKind kind);
 /// InvalidArgument that lists the kinds when `text` is none.
 absl::StatusOr<AttachKind> ParseAttachKind(std::string_view text);
+
+/// Whether the pod gets an interface of the kernel's in its network namespace.
+inline bool HasInterface(AttachKind kind) { return kind == AttachKind::kTap || kind == AttachKind::kMacvlan; }
 
 /// Of kVhostUser.
 struct VhostUserSide {
@@ -73,6 +77,7 @@ struct Attachment {
   uint16_t mtu = 1500;
   bool delegated_ipam = false;
   std::string socket;  ///< vhost-user
+  std::string trunk;   ///< macvlan: the name of the port that carries it
   VhostUserSide vhost;
   bool host = false;  ///< no pod: the node's own network stack
   bool operator==(const Attachment&) const = default;

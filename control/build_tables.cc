@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 
 #include <algorithm>
+#include <map>
 
 #include "net/status.h"
 #include "overlay/routes.h"
@@ -65,6 +66,22 @@ class Builder {
       slot.role = p.role;
       slot.name = p.name;
       slot.own_mac = p.role == PortRole::kPod ? t_->local.gateway_mac : p.mac;
+    }
+    FillTrunks();
+  }
+
+  void FillTrunks() {
+    std::map<std::string, std::shared_ptr<TrunkMembers>> trunks;
+    for (size_t i = 0; i < in_.ports.size(); ++i) {
+      const PortView& p = in_.ports[i];
+      if (p.port == nullptr || p.share == nullptr) continue;
+      auto& members = trunks[p.share->trunk_name];
+      if (members == nullptr) members = std::make_shared<TrunkMembers>();
+      members->Add(PortId(static_cast<uint16_t>(i)), static_cast<TrunkMember&>(*p.port), p.share->mac,
+                   p.share->vlan);
+    }
+    for (PortSlot& slot : t_->ports) {
+      if (const auto trunk = trunks.find(slot.name); trunk != trunks.end()) slot.members = trunk->second;
     }
   }
 

@@ -18,6 +18,7 @@ struct PortView {
   std::string name;
   MacAddr mac;  ///< of the port's own end
   uint16_t mtu = 1500;
+  const TrunkMemberOptions* share = nullptr;  ///< of a trunk's member; `port` is a TrunkMember then
 };
 
 struct TablesInput {

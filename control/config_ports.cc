@@ -19,8 +19,11 @@ void RequireString(JsonReader& r, std::string_view key, std::string_view expecte
 
 TapOptions ReadTap(JsonReader& r) {
   TapOptions o;
-  o.persistent = false;
   r.String("netns", o.netns);
+  r.Bool("trunk", o.trunk);
+  if (o.trunk && !o.netns.empty())
+    r.Fail("netns", "expected none for a trunk: podwired makes the pods' interfaces on it");
+  o.persistent = o.trunk;  // or a restart would take the pods' interfaces along
   std::string mac;
   r.String("mac", mac);
   RequireString(r, "interface", "the interface's name", o.ifname);
@@ -126,6 +129,8 @@ absl::StatusOr<PortConfig> ParsePort(const json& value, const std::string& path)
     case PortKind::kVdev:
       port.options = ReadVdev(r);
       break;
+    case PortKind::kTrunkMember:  // nobody can ask for it
+      break;
   }
   RETURN_IF_ERROR(r.Finish());
   return port;
@@ -138,6 +143,7 @@ std::vector<std::pair<std::string, std::string>> PortOptions(const PortConfig& p
       Options result{{"interface", o.ifname}};
       if (!o.netns.empty()) result.emplace_back("netns", o.netns);
       if (o.mac) result.emplace_back("mac", ToString(*o.mac));
+      if (o.trunk) result.emplace_back("trunk", "true");
       return result;
     }
     Options operator()(const NetdevOptions& o) const { return {{"interface", o.interface}}; }
@@ -156,6 +162,12 @@ std::vector<std::pair<std::string, std::string>> PortOptions(const PortConfig& p
       if (o.mac) result.emplace_back("mac", ToString(*o.mac));
       return result;
     }
+    Options operator()(const TrunkMemberOptions& o) const {
+      Options result{{"trunk", o.trunk_name}};
+      if (!o.mac.empty()) result.emplace_back("mac", ToString(o.mac));
+      if (o.vlan != 0) result.emplace_back("vlan", std::to_string(o.vlan));
+      return result;
+    }
   };
   return std::visit(Visitor{}, port.options);
 }
@@ -171,7 +183,8 @@ absl::StatusOr<PortConfig> ParsePortOptions(const std::string& name, const std::
     const bool is_number = error == std::errc{} && end == text.data() + text.size();
     if (key == "queues" && is_number) {
       value[key] = number;
-    } else if ((key == "client" || key == "promiscuous") && (text == "true" || text == "false")) {
+    } else if ((key == "client" || key == "promiscuous" || key == "trunk") &&
+               (text == "true" || text == "false")) {
       value[key] = text == "true";
     } else {
       value[key] = text;

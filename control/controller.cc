@@ -6,6 +6,7 @@
 
 #include "control/node_subnets.h"
 #include "net/status.h"
+#include "pmd/vanished_port.h"
 #include "switch/counters.h"
 
 namespace podwire {
@@ -25,6 +26,9 @@ absl::StatusOr<PortId> ControlState::FindFreePort(const std::string& name) const
         "until podwired ends",
         name);
   }
+  if (entry->suspended) {
+    return Error(absl::StatusCode::kFailedPrecondition, "port {} is gone: {}", name, entry->port->Vanished());
+  }
   switch (entry->role) {
     case PortRole::kNone:
       return PortId(static_cast<uint16_t>(entry - ports.data()));
@@ -32,8 +36,35 @@ absl::StatusOr<PortId> ControlState::FindFreePort(const std::string& name) const
       return Error(absl::StatusCode::kFailedPrecondition, "port {} is pod {}'s", name, ToString(entry->pod));
     case PortRole::kUnderlay:
       return Error(absl::StatusCode::kFailedPrecondition, "port {} is the underlay's", name);
+    case PortRole::kTrunk:
+      return Error(absl::StatusCode::kFailedPrecondition, "port {} is a trunk: attach \"macvlan\" to it",
+                   name);
   }
   return absl::InternalError("port role");
+}
+
+absl::StatusOr<const PortEntry*> ControlState::FindTrunk(const std::string& name) const {
+  const PortEntry* found = nullptr;
+  for (const PortEntry& p : ports) {
+    if (p.port == nullptr || p.leaving || p.role != PortRole::kTrunk) continue;
+    if (!name.empty() && p.config.name != name) continue;
+    if (found != nullptr) {
+      return Error(absl::StatusCode::kFailedPrecondition, "there are several trunks ({}, {}): say which",
+                   found->config.name, p.config.name);
+    }
+    found = &p;
+  }
+  if (found != nullptr && found->suspended) {
+    return Error(absl::StatusCode::kFailedPrecondition, "trunk {} is gone: {}", found->config.name,
+                 found->port->Vanished());
+  }
+  if (found != nullptr) return found;
+  if (!name.empty() && FindPort(name) != nullptr)
+    return Error(absl::StatusCode::kFailedPrecondition, "port {} is not a trunk", name);
+  return Error(
+      absl::StatusCode::kNotFound,
+      "there is no trunk{}: put a port of kind tap with \"trunk\": true into podwired's configuration",
+      name.empty() ? "" : " " + name);
 }
 
 PortId ControlState::FreePortId() const {
@@ -105,10 +136,11 @@ void Controller::Publish() {
   }
   std::vector<PortView> views;
   for (const PortEntry& p : state_.ports) {
-    if (p.port == nullptr || p.leaving) {
+    if (p.port == nullptr || p.leaving || p.suspended) {
       views.emplace_back();
     } else {
-      views.push_back({p.port.get(), p.role, p.config.name, p.port->mac(), p.port->mtu()});
+      const auto* share = std::get_if<TrunkMemberOptions>(&p.config.options);
+      views.push_back({p.port.get(), p.role, p.config.name, p.port->mac(), p.port->mtu(), share});
     }
   }
   const std::shared_ptr<const Tables> previous = engine_.tables();
@@ -119,7 +151,10 @@ void Controller::Publish() {
                                      .previous = *previous,
                                      .gateway_mac = config_.gateway_mac});
   TellUnderlay(*result.tables);
+  const LocalNode& before = previous->local;
+  const LocalNode now = result.tables->local;
   engine_.publish(std::move(result.tables));
+  if (now.underlay_port != kNoPort && now.underlay_mac != before.underlay_mac) engine_.announce_underlay();
   for (const std::string& w : result.warnings) {
     if (std::ranges::find(state_.warnings, w) == state_.warnings.end()) spdlog::warn("msg=\"{}\"", w);
   }
@@ -149,6 +184,42 @@ absl::StatusOr<PodSubnets> Controller::PlanOwnSubnets(DesiredState::PlannedSubne
   if (!subnets.v4) subnets.v4 = own.v4;
   if (!subnets.v6) subnets.v6 = own.v6;
   return subnets;
+}
+
+absl::Status Controller::SuspendPort(const std::string& name, const std::string& why) {
+  PortEntry* entry = nullptr;
+  std::unique_ptr<Port> closed;
+  return Run({.prepare = [&]() -> absl::Status {
+                entry = const_cast<PortEntry*>(state_.FindPort(name));
+                const bool there = entry != nullptr && !entry->leaving && !entry->suspended;
+                return there ? absl::OkStatus()
+                             : Error(absl::StatusCode::kNotFound, "there is no port {}", name);
+              },
+              .commit = [&] { entry->suspended = true; },
+              .after =
+                  [&] {
+                    Edit([&] {
+                      entry = const_cast<PortEntry*>(state_.FindPort(name));
+                      closed = std::move(entry->port);
+                      entry->port = std::make_unique<VanishedPort>(entry->config, why);
+                    });
+                    closed.reset();
+                  }});
+}
+
+absl::Status Controller::ResumePort(const std::string& name, std::unique_ptr<Port> port) {
+  PortEntry* entry = nullptr;
+  return Run({.prepare = [&]() -> absl::Status {
+                entry = const_cast<PortEntry*>(state_.FindPort(name));
+                return entry != nullptr && entry->suspended
+                           ? absl::OkStatus()
+                           : Error(absl::StatusCode::kNotFound, "there is no suspended port {}", name);
+              },
+              .commit =
+                  [&] {
+                    entry->port = std::move(port);
+                    entry->suspended = false;
+                  }});
 }
 
 absl::StatusOr<PortId> Controller::AddPort(const PortConfig& config, std::unique_ptr<Port> port,
@@ -184,6 +255,10 @@ absl::Status Controller::RemovePort(const std::string& name) {
              if (entry->role == PortRole::kPod) {
                return Error(absl::StatusCode::kFailedPrecondition,
                             "port {} is pod {}'s: it goes when the pod does", name, ToString(entry->pod));
+             }
+             if (entry->role == PortRole::kTrunk) {
+               return Error(absl::StatusCode::kFailedPrecondition,
+                            "port {} is a trunk: change the configuration file instead", name);
              }
              return absl::OkStatus();
            },

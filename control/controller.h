@@ -26,8 +26,10 @@ struct PortEntry {
   PortConfig config;
   std::unique_ptr<Port> port;  ///< nullptr: free slot
   PortRole role = PortRole::kNone;
-  ObjectKey pod;         ///< kPod: whose
-  bool leaving = false;  ///< no longer in the tables to come
+  ObjectKey pod;              ///< kPod: whose
+  bool made_for_pod = false;  ///< it comes and goes with its pod
+  bool leaving = false;       ///< no longer in the tables to come
+  bool suspended = false;     ///< its device is no more: not in the tables until it is back; `port` says why
 };
 
 /// Everything control knows. Edited on the strand under the exclusive lock, read under the shared one.
@@ -41,6 +43,9 @@ struct ControlState {
   const PortEntry* FindPort(const std::string& name) const;
   /// A port for a pod: NotFound; FailedPrecondition when it is somebody's.
   absl::StatusOr<PortId> FindFreePort(const std::string& name) const;
+  /// The trunk of that name, or, with an empty one, the only trunk; the entry is good until the next change.
+  /// NotFound, FailedPrecondition: not a trunk, or several.
+  absl::StatusOr<const PortEntry*> FindTrunk(const std::string& name) const;
   PortId FreePortId() const;
   /// ResourceExhausted when the node has as many endpoints as it can.
   absl::StatusOr<EndpointId> FreeSlot() const;
@@ -51,6 +56,7 @@ struct Engine {
   std::function<std::shared_ptr<const Tables>(std::unique_ptr<Tables>)> publish;
   std::function<std::shared_ptr<const Tables>()> tables;
   std::function<void(EndpointId)> forget_endpoint;
+  std::function<void()> announce_underlay;
 };
 
 enum class ObjectOutcome : uint8_t { kUnchanged, kCreated, kReplaced, kDeleted };
@@ -80,6 +86,11 @@ class Controller {
   absl::StatusOr<PortId> AddPort(const PortConfig& config, std::unique_ptr<Port> port, PortRole role);
   /// Takes a port out and closes it. NotFound; FailedPrecondition for the underlay's and pods' ports.
   absl::Status RemovePort(const std::string& name);
+  /// Takes a port whose device is no more out of the tables, with the routes that lead there; it keeps its
+  /// name, role and pod. NotFound.
+  absl::Status SuspendPort(const std::string& name, const std::string& why);
+  /// Puts a suspended one back with its new device. NotFound: it has been removed meanwhile.
+  absl::Status ResumePort(const std::string& name, std::unique_ptr<Port> port);
   /// Takes every port out, to end. Pods' taps stay in their namespaces.
   void ReleasePorts();
 

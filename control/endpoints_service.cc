@@ -68,10 +68,13 @@ std::string LinkStateOf(const LiveAttachment& a, const ControlState& s) {
   if (a.port == kNoPort || s.ports[a.port.value()].port->link_up()) return "up";
   switch (a.record.kind) {
     case AttachKind::kTap:
+    case AttachKind::kMacvlan:
       return "down: its interface is gone, or was set down";
     case AttachKind::kVhostUser:
       return "down: nobody is at its socket";
     case AttachKind::kPort:
+      if (const std::string why = s.ports[a.port.value()].port->Vanished(); !why.empty())
+        return fmt::format("down: port {} is gone: {}", a.record.port, why);
       return fmt::format("down: port {} has no link", a.record.port);
   }
   return "";
@@ -116,6 +119,7 @@ v1::Endpoint ToProto(const LiveAttachment& a, const ControlState& s) {
   e.set_socket(r.socket);
   e.set_node(s.desired.node());
   e.set_host(r.host);
+  e.set_trunk(r.trunk);
   for (std::string& p : IsolatingPolicies(s.desired.model(), r.pod, Direction::kIngress)) {
     e.add_policies_ingress(std::move(p));
   }

@@ -39,7 +39,11 @@ void FillNetwork(const ControlState& s, const Tables& t, const Config& config, v
   out.set_endpoints(static_cast<uint32_t>(d.attachments().size()));
   for (const std::string& w : s.warnings) out.add_warnings(w);
   for (const PortEntry& p : s.ports) {
-    if (p.port != nullptr && !p.leaving && p.role == PortRole::kUnderlay && !p.port->link_up())
+    if (p.port == nullptr || p.leaving) continue;
+    if (p.suspended) {
+      out.add_warnings(fmt::format("port {} is gone: {}; podwired takes it up again when it is back",
+                                   p.config.name, p.port->Vanished()));
+    } else if (p.role == PortRole::kUnderlay && !p.port->link_up())
       out.add_warnings(
           fmt::format("port {}, the underlay's, has no link: no other node can be reached", p.config.name));
   }

@@ -15,6 +15,7 @@
 #include "control/attacher.h"
 #include "control/controller.h"
 #include "control/host_interface.h"
+#include "control/port_keeper.h"
 #include "control/server.h"
 #include "control/services.h"
 #include "control/state_dir.h"
@@ -93,12 +94,17 @@ struct PortsGuard {
   ~PortsGuard() { controller.ReleasePorts(); }
 };
 
+PortRole RoleOf(const Config& config, const PortConfig& port) {
+  if (config.underlay && config.underlay->port == port.name) return PortRole::kUnderlay;
+  const auto* tap = std::get_if<TapOptions>(&port.options);
+  return tap != nullptr && tap->trunk ? PortRole::kTrunk : PortRole::kNone;
+}
+
 absl::Status OpenPorts(const Config& config, const PortContext& context, Controller& controller) {
   for (const PortConfig& p : config.ports) {
     auto port = CreatePort(p, context);
     if (!port.ok()) return Annotate(port.status(), "port " + p.name);
-    const bool underlay = config.underlay && config.underlay->port == p.name;
-    const auto id = controller.AddPort(p, *std::move(port), underlay ? PortRole::kUnderlay : PortRole::kNone);
+    const auto id = controller.AddPort(p, *std::move(port), RoleOf(config, p));
     if (!id.ok()) return id.status();
     spdlog::info("msg=\"port up\" port={} kind={}", p.name, ToString(p.kind()));
   }
@@ -157,6 +163,8 @@ absl::Status Run(const Config& config, const sigset_t& signals) {
   RETURN_IF_ERROR(attacher.Recover());
   HostInterface host_interface(controller, attacher);
   host_interface.Start();
+  PortKeeper port_keeper(controller, attacher);
+  port_keeper.Start();
   PolicyLog policy_log(config.policy_log, config.state_dir, config.node);
   EventFeed events(controller, EventSourceOf(*sw), policy_log);
   events.Start();

@@ -14,6 +14,8 @@ std::string RoleName(PortRole role) {
       return "pod";
     case PortRole::kUnderlay:
       return "underlay";
+    case PortRole::kTrunk:
+      return "trunk";
   }
   return "";
 }
@@ -29,6 +31,8 @@ v1::Port ToProto(const PortEntry& entry, size_t id) {
   p.set_role(RoleName(entry.role));
   if (entry.role == PortRole::kPod) p.set_pod(ToString(entry.pod));
   p.set_link_up(entry.port->link_up());
+  const std::string vanished = entry.port->Vanished();
+  p.set_state(!vanished.empty() ? "gone: " + vanished : p.link_up() ? "up" : "down");
   const PortStats stats = entry.port->Stats();
   p.set_rx_packets(stats.rx_packets);
   p.set_tx_packets(stats.tx_packets);
@@ -81,6 +85,9 @@ class PortsService final : public v1::Ports::Service {
     const auto config =
         ParsePortOptions(port.name(), port.kind(), static_cast<uint16_t>(port.mtu()), options);
     if (!config.ok()) return ToGrpc(config.status());
+    if (const auto* tap = std::get_if<TapOptions>(&config->options); tap != nullptr && tap->trunk)
+      return ToGrpc(InvalidArgument(
+          "options.trunk: a trunk must be there from the start: put it into podwired's configuration"));
     const std::lock_guard lock(mutex_);  // the name is free until the port is in
     const bool exists =
         d_.controller.Read([&](const ControlState& s) { return s.FindPort(config->name) != nullptr; });

@@ -12,7 +12,8 @@ constexpr size_t kLongestMessage = 1500;
 Engine EngineOf(Switch& s) {
   return {.publish = [&s](std::unique_ptr<Tables> t) { return s.Publish(std::move(t)); },
           .tables = [&s] { return s.tables(); },
-          .forget_endpoint = [&s](EndpointId id) { s.ForgetEndpoint(id); }};
+          .forget_endpoint = [&s](EndpointId id) { s.ForgetEndpoint(id); },
+          .announce_underlay = [&s] { s.AnnounceUnderlay(); }};
 }
 
 std::string Shorten(std::string text, size_t limit) {

@@ -19,6 +19,9 @@ struct Creator {
   PortOr operator()(const VhostUserOptions& o) const { return CreateVhostUserPort(config, o, context); }
   PortOr operator()(const PciOptions& o) const { return CreatePciPort(config, o, context); }
   PortOr operator()(const VdevOptions& o) const { return CreateVdevPort(config, o, context); }
+  PortOr operator()(const TrunkMemberOptions& o) const {
+    return Named(CreateTrunkMember(config, o, context));
+  }
 
   PortOr Named(PortOr port) const {
     if (port.ok()) return port;

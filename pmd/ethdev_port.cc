@@ -96,6 +96,7 @@ absl::Status EthdevPort::Configure(const EthdevOptions& options, const PortConte
     RETURN_IF_ERROR(Start(conf));
   }
   if (peer_ != nullptr) peer_->Refresh();
+  watch_ = std::make_unique<DeviceWatch>(*info.device);
   return SetMode(options);
 }
 
@@ -149,9 +150,12 @@ MacAddr EthdevPort::mac() const {
   return mac;
 }
 
+std::string EthdevPort::Vanished() const { return watch_->removed() ? "its device is being removed" : ""; }
+
 bool EthdevPort::link_up() const {
   rte_eth_link link{};
-  return rte_eth_link_get_nowait(device_.port(), &link) == 0 && link.link_status == RTE_ETH_LINK_UP;
+  return !watch_->removed() && rte_eth_link_get_nowait(device_.port(), &link) == 0 &&
+         link.link_status == RTE_ETH_LINK_UP;
 }
 
 PortStats EthdevPort::Stats() const {

@@ -10,6 +10,7 @@
 #include <absl/status/statusor.h>
 #include <rte_spinlock.h>
 
+#include "pmd/device_watch.h"
 #include "pmd/port.h"
 
 struct rte_eth_conf;
@@ -62,6 +63,7 @@ class EthdevPort final : public Port {
   bool tx_is_shared() const override { return tx_is_shared_; }
   MacAddr mac() const override;
   bool link_up() const override;
+  std::string Vanished() const override;
   PortStats Stats() const override;
 
  private:
@@ -112,6 +114,7 @@ class EthdevPort final : public Port {
   std::optional<MacAddr> mac_;  ///< configured; net_pcap cannot be told
   bool is_vhost_ = false;  ///< its RX_L4_CKSUM_NONE means a partial checksum (virtio), not an unknown one
   EthdevDevice device_;
+  std::unique_ptr<DeviceWatch> watch_;
   std::unique_ptr<VhostPeer> peer_;  ///< of vhost-user; last: gone before its device is closed
 };
 

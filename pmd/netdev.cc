@@ -85,6 +85,13 @@ class NetdevPort : public VnetPort {
     return ioctl(fd(), SIOCETHTOOL, &request) == 0 && carrier.data != 0;
   }
 
+  std::string Vanished() const override {
+    ifreq request = {};
+    request.ifr_ifindex = netdev_.ifindex;
+    const bool there = !gone() && (ioctl(fd(), SIOCGIFNAME, &request) == 0 || errno != ENODEV);
+    return there ? "" : "its interface was removed";
+  }
+
   PortStats Stats() const override {
     PortStats stats = VnetPort::Stats();
     tpacket_stats since = {};  // reading them clears them

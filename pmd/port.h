@@ -16,11 +16,12 @@
 
 namespace podwire {
 
-enum class PortKind : uint8_t { kTap, kNetdev, kVhostUser, kPci, kVdev };
+enum class PortKind : uint8_t { kTap, kNetdev, kVhostUser, kPci, kVdev, kTrunkMember };
 
-/// "tap", "netdev", "vhost-user", "pci", "vdev".
+/// "tap", "netdev", "vhost-user", "pci", "vdev", "trunk-member".
 std::string_view ToString(PortKind kind);
-/// InvalidArgument that lists the kinds when `text` is none.
+/// Of a kind that people can ask for, which a trunk's member is not. InvalidArgument that lists them when
+/// `text` is none.
 absl::StatusOr<PortKind> ParsePortKind(std::string_view text);
 
 /// A kernel pod's interface: a TAP device with virtio-net headers. The open port keeps its network namespace
@@ -30,6 +31,7 @@ struct TapOptions {
   std::string ifname = "eth0";   ///< up to 15 bytes
   std::optional<MacAddr> mac{};  ///< of the pod's end; none: the kernel's choice
   bool persistent = true;  ///< the device survives this process (kill -9 included); Destroy() removes it
+  bool trunk = false;      ///< pods' macvlans are made on it
 };
 /// An existing kernel interface by AF_PACKET.
 struct NetdevOptions {
@@ -54,11 +56,24 @@ struct VdevOptions {
   /// The port's own, which the device is told where it can be; none: the device's.
   std::optional<MacAddr> mac{};
 };
+class Port;
+inline constexpr uint16_t kMaxVlan = 4094;
+
+/// A pod's share of a port that carries many, told apart by VLAN or by the pod's MAC.
+struct TrunkMemberOptions {
+  std::string trunk_name{};
+  Port* trunk = nullptr;  ///< that port; outlives the member
+  MacAddr mac{};          ///< the pod's
+  uint16_t vlan = 0;      ///< 1 to kMaxVlan; 0: untagged, told by the MAC
+  std::string
+      netns{};  ///< path of the pod's network namespace: when it no longer leads there, link_up() is false
+};
 
 struct PortConfig {
   std::string name;  ///< unique in the process
   /// Decides the kind, in the order of PortKind.
-  std::variant<TapOptions, NetdevOptions, VhostUserOptions, PciOptions, VdevOptions> options;
+  std::variant<TapOptions, NetdevOptions, VhostUserOptions, PciOptions, VdevOptions, TrunkMemberOptions>
+      options;
   uint16_t mtu = 1500;  ///< L3 bytes; a netdev keeps its own
 
   PortKind kind() const { return static_cast<PortKind>(options.index()); }
@@ -127,6 +142,9 @@ class Port {
   virtual MacAddr mac() const = 0;
   /// False also when the device vanished.
   virtual bool link_up() const = 0;
+  /// Why there is no device any more, and none will come back to this object ("interface eth1 was removed");
+  /// empty while there is one.
+  virtual std::string Vanished() const { return {}; }
   /// Any thread.
   virtual PortStats Stats() const = 0;
   /// Tells the port of the tunnel that ends behind it, {} of none; ports that could join its packets do.

@@ -16,5 +16,7 @@ PortOr CreateVhostUserPort(const PortConfig& config, const VhostUserOptions& opt
                            const PortContext& context);
 PortOr CreatePciPort(const PortConfig& config, const PciOptions& options, const PortContext& context);
 PortOr CreateVdevPort(const PortConfig& config, const VdevOptions& options, const PortContext& context);
+PortOr CreateTrunkMember(const PortConfig& config, const TrunkMemberOptions& options,
+                         const PortContext& context);
 
 }  // namespace podwire

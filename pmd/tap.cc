@@ -13,39 +13,23 @@
 #include "net/status.h"
 #include "pmd/netlink.h"
 #include "pmd/netns.h"
+#include "pmd/netns_identity.h"
 #include "pmd/pod_interface.h"
+#include "pmd/pod_link.h"
 #include "pmd/port_kinds.h"
 #include "pmd/vnet_port.h"
 
 namespace podwire {
 namespace {
 
-/// Largest frame that the kernel may give us unsegmented: an encapsulation of up to 84 bytes around it still
-/// has lengths of 16 bits.
-constexpr uint32_t kGsoMaxSize = 65400;
-
-/// Most segments of a super-packet: with 22 bytes more each (VXLAN and an inner Ethernet header) they fit
-/// into one UDP super-packet (TunnelBundle), and need not go as a full one and a rest.
-constexpr uint32_t MaxSegments(uint16_t mtu) { return std::max(1u, (65535u - 20 - 8) / (mtu + 22u)); }
-
 /// A burst ends with the packet that reaches this: a few super-packets stay in the cache between read and
 /// write, and leave big mbufs for other ports.
 constexpr uint32_t kBurstBytes = 65536;
 
-struct FileId {
-  dev_t device = 0;
-  ino_t inode = 0;
-  bool operator==(const FileId&) const = default;
-};
-
-FileId IdOf(const struct stat& s) { return {.device = s.st_dev, .inode = s.st_ino}; }
-
 class TapPort : public VnetPort {
  public:
-  TapPort(const PortConfig& config, const PortContext& context, Fd fd, FileId netns)
-      : VnetPort(config, context, std::move(fd)),
-        netns_path_(std::get<TapOptions>(config.options).netns),
-        netns_(netns) {
+  TapPort(const PortConfig& config, const PortContext& context, Fd fd, NetnsIdentity netns)
+      : VnetPort(config, context, std::move(fd)), netns_(std::move(netns)) {
     // A pod's stack takes a local sender's word, and a forwarder's computes it.
     completes_any_checksum_ = true;
     coalesces_ = true;
@@ -71,10 +55,17 @@ class TapPort : public VnetPort {
   MacAddr mac() const override { return {}; }
 
   bool link_up() const override {
-    if (gone() || !NetnsInUse()) return false;
+    if (gone() || !netns_.InUse()) return false;
     pollfd p = {.fd = fd(), .events = POLLOUT, .revents = 0};
     // A tap is writable while its interface is up, and in error when it has none any more.
     return poll(&p, 1, 0) == 1 && p.revents == POLLOUT;
+  }
+
+  std::string Vanished() const override {
+    if (!netns_.InUse()) return "its network namespace is no more";
+    pollfd p = {.fd = fd(), .events = 0, .revents = 0};
+    const bool removed = gone() || (poll(&p, 1, 0) == 1 && (p.revents & POLLERR) != 0);
+    return removed ? "its interface was removed" : "";
   }
 
   absl::Status Destroy() override {
@@ -97,15 +88,7 @@ class TapPort : public VnetPort {
   bool MeansGone(int error) const noexcept override { return error == EBADFD; }
 
  private:
-  /// Our descriptor keeps the namespace, and so the tap, alive: that others let go of it shows in the path
-  /// only.
-  bool NetnsInUse() const {
-    struct stat now;
-    return netns_path_.empty() || (stat(netns_path_.c_str(), &now) == 0 && IdOf(now) == netns_);
-  }
-
-  const std::string netns_path_;
-  const FileId netns_;
+  const NetnsIdentity netns_;
   VnetRxSlot slot_;
 };
 
@@ -122,7 +105,11 @@ class TapOpener {
     if (existing.ok()) RETURN_IF_ERROR(CheckOurs(existing->get()));
     const bool create = !existing.ok();
     ASSIGN_OR_RETURN(Fd fd, Attach(create));
-    RETURN_IF_ERROR(ConfigureLink(create ? MacAddr{} : LinkMac(existing->get())));
+    PodLink link{.ifname = options_.ifname, .alias = alias_, .mtu = mtu_};
+    // Setting a MAC, even the same one, makes the kernel forget the pod's neighbours.
+    const MacAddr before = create ? MacAddr{} : LinkMac(existing->get());
+    if (options_.mac.has_value() && *options_.mac != before) link.mac = *options_.mac;
+    RETURN_IF_ERROR(ConfigurePodLink(socket_.get(), link));
     RETURN_IF_ERROR(ConfigureTap(fd.get()));
     return fd;
   }
@@ -150,28 +137,6 @@ class TapOpener {
     return ErrnoError(errno, "{} tap {}", create ? "create" : "attach to", options_.ifname);
   }
 
-  /// MAC, MTU, alias; libnl 3.7 cannot set the GSO limits, so the message is made by hand.
-  absl::Status ConfigureLink(const MacAddr& before) {
-    const NlMessage message(nlmsg_alloc_simple(RTM_NEWLINK, 0));
-    const ifinfomsg info = {.ifi_family = AF_UNSPEC};
-    bool fits = message != nullptr &&
-                nlmsg_append(message.get(), const_cast<ifinfomsg*>(&info), sizeof info, NLMSG_ALIGNTO) == 0;
-    fits = fits && nla_put_string(message.get(), IFLA_IFNAME, options_.ifname.c_str()) == 0 &&
-           nla_put(message.get(), IFLA_IFALIAS, static_cast<int>(alias_.size()), alias_.c_str()) == 0 &&
-           nla_put_u32(message.get(), IFLA_MTU, mtu_) == 0 &&
-           nla_put_u32(message.get(), IFLA_GSO_MAX_SIZE, kGsoMaxSize) == 0 &&
-           nla_put_u32(message.get(), IFLA_GSO_MAX_SEGS, MaxSegments(mtu_)) == 0;
-    // Setting a MAC, even the same one, makes the kernel forget the pod's neighbours.
-    if (fits && options_.mac.has_value() && *options_.mac != before) {
-      fits = nla_put(message.get(), IFLA_ADDRESS, sizeof(MacAddr), options_.mac->bytes.data()) == 0;
-    }
-    if (!fits) return Error(absl::StatusCode::kResourceExhausted, "netlink message: out of memory");
-    nlmsg_hdr(message.get())->nlmsg_flags |= NLM_F_ACK;
-    int result = nl_send_auto(socket_.get(), message.get());
-    if (result >= 0) result = nl_wait_for_ack(socket_.get());
-    return NlStatus(result, fmt::format("set tap {}'s MAC, MTU {} and GSO limits", options_.ifname, mtu_));
-  }
-
   absl::Status ConfigureTap(int fd) const {
     int header_len = sizeof(VnetHeader);
     if (ioctl(fd, TUNSETVNETHDRSZ, &header_len) < 0) {
@@ -193,6 +158,13 @@ class TapOpener {
   NlSocket socket_;
 };
 
+/// Pods' interfaces carry nothing before it is up. It has no addresses: the kernel has nothing to say on it.
+absl::Status RaiseTrunk(const std::string& ifname, uint16_t mtu) {
+  ASSIGN_OR_RETURN(const NlSocket socket, ConnectNetlink());
+  ASSIGN_OR_RETURN(const RtnlLink link, GetLink(socket.get(), ifname));
+  return SetUpPodInterface({.ifname = ifname, .mac = LinkMac(link.get()), .mtu = mtu});
+}
+
 }  // namespace
 
 PortOr CreateTapPort(const PortConfig& config, const TapOptions& options, const PortContext& context) {
@@ -206,9 +178,9 @@ PortOr CreateTapPort(const PortConfig& config, const TapOptions& options, const 
   Fd fd;
   RETURN_IF_ERROR(RunInNetns(netns, [&]() -> absl::Status {
     ASSIGN_OR_RETURN(fd, TapOpener(config, options).Open());
-    return absl::OkStatus();
+    return options.trunk ? RaiseTrunk(options.ifname, config.mtu) : absl::OkStatus();
   }));
-  return std::make_unique<TapPort>(config, context, std::move(fd), IdOf(id));
+  return std::make_unique<TapPort>(config, context, std::move(fd), NetnsIdentity(options.netns, id));
 }
 
 }  // namespace podwire

@@ -123,6 +123,7 @@ ArpResult HandleArp(const Tables& tables, Packet& packet, NeighborTable& neighbo
     case PortRole::kUnderlay:
       return FromUnderlay(tables.local, slot, m, frame, neighbors, now_ms);
     case PortRole::kNone:
+    case PortRole::kTrunk:
       break;
   }
   return Drop(DropReason::kUnknownPort);

@@ -68,6 +68,7 @@ DropReason CheckSource(const Tables& t, const Headers& h, const Ends& ends) {
   if (slot == nullptr) return DropReason::kUnknownPort;
   switch (slot->role) {
     case PortRole::kNone:
+    case PortRole::kTrunk:
       return DropReason::kUnknownPort;
     case PortRole::kPod:
       return CheckPodSource(t, h, *slot, ends);

@@ -287,9 +287,18 @@ NdResult HandleNd(const Tables& tables, const Packet6& packet, NeighborTable& ne
     case PortRole::kUnderlay:
       return FromUnderlay(tables.local, slot, m, pool, neighbors, now_ms);
     case PortRole::kNone:
+    case PortRole::kTrunk:
       break;
   }
   return Drop(DropReason::kUnknownPort);
+}
+
+rte_mbuf* BuildNeighborAnnouncement(rte_mempool& pool, const MacAddr& own_mac, const Ipv6& address) noexcept {
+  Neighbor n{.type = ND_NEIGHBOR_ADVERT, .flags = rte_cpu_to_be_32(kOverride)};
+  std::memcpy(n.target, address.bytes.data(), sizeof n.target);
+  n.link = LinkOf(ND_OPT_TARGET_LINKADDR, own_mac);
+  const Route route{.src_mac = own_mac, .dst_mac = GroupMac(kAllNodes), .src = address, .dst = kAllNodes};
+  return NewFrame(pool, route, n);
 }
 
 rte_mbuf* BuildNeighborSolicitation(rte_mempool& pool, const MacAddr& own_mac, const Ipv6& own_address,

@@ -38,5 +38,8 @@ NdResult HandleNd(const Tables& tables, const Packet6& packet, NeighborTable& ne
 /// is not empty. nullptr: no mbuf.
 rte_mbuf* BuildNeighborSolicitation(rte_mempool& pool, const MacAddr& own_mac, const Ipv6& own_address,
                                     const Ipv6& target, const MacAddr& known = {}) noexcept;
+/// Tells the underlay where `address` is now (an unsolicited advertisement, RFC 4861 7.2.6), as a whole
+/// frame. nullptr: no mbuf.
+rte_mbuf* BuildNeighborAnnouncement(rte_mempool& pool, const MacAddr& own_mac, const Ipv6& address) noexcept;
 
 }  // namespace podwire

@@ -131,6 +131,21 @@ void AskNeighbor(WorkerContext& w, NeighborId neighbor, const MacAddr& known) no
   w.tx.Add(*w.tables, w.counters, local.underlay_port, m);
 }
 
+void AnnounceUnderlay(WorkerContext& w) noexcept {
+  const LocalNode& local = w.tables->local;
+  if (local.underlay_port == kNoPort) return;
+  rte_mempool& pool = w.shared.pools->small();
+  const auto send = [&](rte_mbuf* m) {
+    if (m == nullptr) return;
+    w.counters.Add(Counter::kGenerated);
+    w.tx.Add(*w.tables, w.counters, local.underlay_port, m);
+  };
+  if (local.underlay_address.is_v4())
+    send(BuildArpAnnouncement(pool, local.underlay_mac, local.underlay_address.v4()));
+  if (local.underlay_address6.is_v6())
+    send(BuildNeighborAnnouncement(pool, local.underlay_mac, local.underlay_address6.v6()));
+}
+
 template <class Key>
 void ReportError(WorkerContext& w, const BasicPacket<Key>& p, IcmpError error, uint16_t mtu) noexcept {
   if (!MayReport(p) || !w.icmp_limiter.Take(w.now_ms)) return;

@@ -37,6 +37,9 @@ void EmitOwn(WorkerContext& w, BasicPacket<Key>& p) noexcept;
 /// there.
 void AskNeighbor(WorkerContext& w, NeighborId neighbor, const MacAddr& known) noexcept;
 
+/// Tells the underlay where the node's addresses are, unasked.
+void AnnounceUnderlay(WorkerContext& w) noexcept;
+
 /// Sends an ICMP error about `p` to its source, if one may be sent; `p` stays the caller's.
 template <class Key>
 void ReportError(WorkerContext& w, const BasicPacket<Key>& p, IcmpError error, uint16_t mtu) noexcept;

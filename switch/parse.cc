@@ -119,6 +119,7 @@ void Parser::Fill(BasicPacket<Key>& p, rte_mbuf* m, PortId in_port, const Found&
 
 DropReason Parser::CheckMacs(const PortSlot& slot, const rte_ether_hdr& eth, Found& found) noexcept {
   if (slot.role == PortRole::kPod && !Same(eth.src_addr, slot.peer_mac)) return DropReason::kSpoofedMac;
+  if (slot.role == PortRole::kTrunk) return DropReason::kSpoofedMac;  // nobody's
   if (Same(eth.dst_addr, slot.own_mac)) return DropReason::kNone;
   if (!rte_is_multicast_ether_addr(&eth.dst_addr)) return DropReason::kNotForUs;
   if (eth.ether_type == kTypeArp) return DropReason::kNone;

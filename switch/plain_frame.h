@@ -56,7 +56,7 @@ class PlainFrame {
   const PortSlot* SlotOf(PortId port) const noexcept {
     if (port.value() >= tables_.ports.size()) return nullptr;
     const PortSlot& slot = tables_.ports[port.value()];
-    return slot.role == PortRole::kNone ? nullptr : &slot;
+    return slot.role == PortRole::kNone || slot.role == PortRole::kTrunk ? nullptr : &slot;
   }
   static Ethernet Expect(const PortSlot& slot, uint16_t type) noexcept {
     return Expect(slot.own_mac, slot.role == PortRole::kPod ? &slot.peer_mac : nullptr, type);

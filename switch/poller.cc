@@ -53,12 +53,12 @@ void Poller::Watch(PortId id, Port* port, QueueCounter* counter) {
   ready_.push_back(id);
 }
 
-void Poller::Poll(Port* port, QueueCounter* counter, PortId id, uint16_t queue) {
-  int fd = port->rx_interrupt_fd(queue);
+void Poller::Poll(const PortSlot& slot, QueueCounter* counter, PortId id, uint16_t queue) {
+  int fd = slot.port->rx_interrupt_fd(queue);
   epoll_event event{.events = EPOLLIN | EPOLLET, .data = {.u32 = kInterruptEvent}};
   // A device may have one for all of its queues.
   if (fd >= 0 && epoll_ctl(epoll_, EPOLL_CTL_ADD, fd, &event) != 0 && errno != EEXIST) fd = -1;
-  polled_.push_back({port, counter, id, queue, fd});
+  polled_.push_back({slot.port, counter, slot.members.get(), id, queue, fd});
   silent_ += fd < 0 ? 1 : 0;
 }
 
@@ -79,9 +79,10 @@ void Poller::Rebuild(const Tables& t, const PollPlan& plan) {
     const bool by_fd = planned && port->rx_fd() >= 0;
     const bool watched = by_fd && queues[0].worker == worker_;
     Watch(id, watched ? port : nullptr, watched ? queues[0].counter.get() : nullptr);
+    watched_[i].members = watched ? t.ports[i].members.get() : nullptr;
     if (by_fd) continue;
     for (uint16_t q = 0; q < queues.size(); ++q) {
-      if (queues[q].worker == worker_) Poll(port, queues[q].counter.get(), id, q);
+      if (queues[q].worker == worker_) Poll(t.ports[i], queues[q].counter.get(), id, q);
     }
   }
 }
@@ -128,6 +129,7 @@ uint16_t Poller::ReceiveWatched(rte_mbuf** mbufs, PortId* in_ports, uint16_t n) 
     Watched& w = watched_[id.value()];
     const uint16_t got = want == 0 ? 0 : w.port->RxBurst(0, mbufs + count, want);
     std::fill_n(in_ports + count, got, id);
+    if (w.members != nullptr) w.members->Assign(0, mbufs + count, in_ports + count, got);
     count += got;
     if (got != 0) w.counter->Add(got);
     // Less than asked for: empty for now, and epoll will tell.
@@ -149,6 +151,7 @@ uint16_t Poller::ReceivePolled(rte_mbuf** mbufs, PortId* in_ports, uint16_t n) n
     const uint16_t got = p.port->RxBurst(p.queue, mbufs + count, std::min<uint16_t>(kBurst, n - count));
     if (got == 0) continue;
     std::fill_n(in_ports + count, got, p.id);
+    if (p.members != nullptr) p.members->Assign(p.queue, mbufs + count, in_ports + count, got);
     count += got;
     p.counter->Add(got);
   }

@@ -51,17 +51,19 @@ class Poller {
   struct Watched {
     Port* port = nullptr;
     QueueCounter* counter = nullptr;
+    const TrunkMembers* members = nullptr;
     int fd = -1;
     bool ready = false;
   };
   struct Polled {
     Port* port;
     QueueCounter* counter;
+    const TrunkMembers* members;
     PortId id;
     uint16_t queue;
     int interrupt_fd;  // -1: none
   };
-  void Poll(Port* port, QueueCounter* counter, PortId id, uint16_t queue);
+  void Poll(const PortSlot& slot, QueueCounter* counter, PortId id, uint16_t queue);
   void SwitchOff() noexcept;
   void Watch(PortId id, Port* port, QueueCounter* counter);
   bool Collect(uint32_t timeout_us) noexcept;

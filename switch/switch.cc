@@ -12,6 +12,7 @@
 #include <rte_cycles.h>
 
 #include "net/status.h"
+#include "switch/output.h"
 #include "switch/urgent.h"
 #include "switch/worker_set.h"
 
@@ -244,6 +245,16 @@ std::vector<WorkerReport> Switch::ReadWorkers() const {
                        .queues = QueuesOf(*plan, worker->index())});
   }
   return reports;
+}
+
+void Switch::AnnounceUnderlay() {
+  for (const auto& worker : impl_->workers.Running()) {
+    const bool called = worker->Call([](WorkerContext& w) {
+      podwire::AnnounceUnderlay(w);
+      w.tx.Flush(*w.tables, w.counters);  // or they would wait for the next loop, with another one's tables
+    });
+    if (called) return;
+  }
 }
 
 std::vector<NeighborRecord> Switch::ReadNeighbors() const {

@@ -112,6 +112,9 @@ class Switch {
   /// Those in force; never null.
   std::shared_ptr<const Tables> tables() const;
 
+  /// Tells the underlay's neighbours which MAC its addresses have now: when the port has come, or come again.
+  void AnnounceUnderlay();
+
   /// Forgets the connections of an endpoint that has left the tables, so that its slot can be given to
   /// another.
   void ForgetEndpoint(EndpointId id);

@@ -15,6 +15,7 @@
 #include "net/prefix_map.h"
 #include "overlay/next_hop.h"
 #include "pmd/port.h"
+#include "switch/trunk_members.h"
 #include "switch/vtep_set.h"
 
 namespace podwire {
@@ -40,7 +41,8 @@ struct Endpoint {
   bool in_use() const { return port != kNoPort; }
 };
 
-enum class PortRole : uint8_t { kNone, kPod, kUnderlay };
+/// kTrunk: its frames are its members', each a kPod; kUnderlay's port can be a trunk beside.
+enum class PortRole : uint8_t { kNone, kPod, kUnderlay, kTrunk };
 
 /// A port as the workers see it. Parse checks each frame's MACs against it.
 struct PortSlot {
@@ -52,6 +54,7 @@ struct PortSlot {
       own_mac;  ///< destination MAC of frames for the switch: pods' gateway MAC, or the underlay port's MAC
   MacAddr peer_mac;  ///< kPod: the only source MAC allowed
   std::string name;
+  std::shared_ptr<const TrunkMembers> members;  ///< of a trunk that has some; else null
 };
 
 /// Where packets go: the next hop with the port it leaves by. header (Ethernet, or Ethernet to inner

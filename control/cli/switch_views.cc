@@ -74,7 +74,7 @@ View<v1::Port> PortView() {
       {"KIND", [](const P& p) { return p.kind(); }},
       {"ROLE", [](const P& p) { return p.role(); }},
       {"POD", [](const P& p) { return p.pod(); }},
-      {"LINK", [](const P& p) -> std::string { return p.link_up() ? "up" : "down"; }},
+      {"LINK", [](const P& p) { return p.state().substr(0, p.state().find(':')); }},
       {"MTU", [](const P& p) { return Number(p.mtu()); }},
       {"MAC", [](const P& p) { return p.mac(); }},
       {"RX-PACKETS", [](const P& p) { return std::to_string(p.rx_packets()); }},

@@ -87,7 +87,8 @@ absl::Status ReadVhostUser(const Json& doc, NetConf& conf) {
   Json vhost;
   RETURN_IF_ERROR(ReadObject(doc, "vhostUser", vhost));
   if (vhost.is_null()) return absl::OkStatus();
-  if (conf.attach != "vhost-user") return Invalid("vhostUser", "nothing with attach \"tap\"", vhost);
+  if (conf.attach != "vhost-user")
+    return Invalid("vhostUser", fmt::format("nothing with attach \"{}\"", conf.attach), vhost);
   if (const Json* mode = Find(vhost, "mode"); mode != nullptr) {
     if (*mode != "server" && *mode != "client")
       return Invalid("vhostUser.mode", "\"server\" or \"client\"", *mode);
@@ -100,6 +101,12 @@ absl::Status ReadVhostUser(const Json& doc, NetConf& conf) {
     conf.queues = queues->get<uint32_t>();
   }
   return absl::OkStatus();
+}
+
+absl::Status ReadTrunk(const Json& doc, NetConf& conf) {
+  RETURN_IF_ERROR(ReadString(doc, "trunk", conf.trunk));
+  if (conf.trunk.empty() || conf.attach == "macvlan") return absl::OkStatus();
+  return Invalid("trunk", fmt::format("nothing with attach \"{}\"", conf.attach), conf.trunk);
 }
 
 absl::Status ReadIpam(const Json& doc, NetConf& conf) {
@@ -179,10 +186,11 @@ absl::Status ReadKeys(const Json& doc, NetConf& conf) {
   if (conf.server.empty())
     return Invalid("server", "podwired's address, like unix:///run/podwire/podwire.sock", "");
   RETURN_IF_ERROR(ReadString(doc, "attach", conf.attach));
-  if (conf.attach != "tap" && conf.attach != "vhost-user") {
-    return Invalid("attach", "\"tap\" or \"vhost-user\"", conf.attach);
+  if (conf.attach != "tap" && conf.attach != "vhost-user" && conf.attach != "macvlan") {
+    return Invalid("attach", "\"tap\", \"vhost-user\" or \"macvlan\"", conf.attach);
   }
   RETURN_IF_ERROR(ReadVhostUser(doc, conf));
+  RETURN_IF_ERROR(ReadTrunk(doc, conf));
   RETURN_IF_ERROR(ReadMtu(doc, conf));
   RETURN_IF_ERROR(ReadIpam(doc, conf));
   RETURN_IF_ERROR(ReadLog(doc, conf));

@@ -23,7 +23,8 @@ struct NetConf {
   std::string cni_version;  // one of kVersions
   std::string name;
   std::string server = "unix:///run/podwire/podwire.sock";
-  std::string attach = "tap";  // or "vhost-user"
+  std::string attach = "tap";  // or "vhost-user", "macvlan"
+  std::string trunk;           // macvlan: the port's name; empty: the only one
   bool vhost_client = false;   // vhostUser.mode "client": podwired connects to the pod's socket
   uint32_t queues = 0;         // vhostUser.queues; 0: not said
   uint32_t mtu = 0;            // 0: the network's

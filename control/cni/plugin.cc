@@ -57,6 +57,7 @@ v1::AttachRequest AttachRequestFor(const NetConf& conf, const Environment& env, 
   request.set_attach(conf.attach);
   request.set_vhost_client(conf.vhost_client);
   request.set_queues(conf.queues);
+  request.set_port(conf.trunk);
   request.set_mtu(conf.mtu);
   for (const auto& ip : ipam.ips) request.add_addresses(ip.address);
   for (const auto& route : ipam.routes) {

@@ -456,7 +456,8 @@ TEST_F(AttacherTest, WithoutANetworkNothingIsReady) {
   Controller controller(config, DesiredState("n", std::nullopt),
                         {.publish = [&](std::unique_ptr<Tables>) { return tables; },
                          .tables = [&] { return tables; },
-                         .forget_endpoint = [](EndpointId) {}},
+                         .forget_endpoint = [](EndpointId) {},
+                         .announce_underlay = [] {}},
                         *store);
   Attacher attacher(controller,
                     {.create_port = [](const PortConfig&) -> absl::StatusOr<std::unique_ptr<Port>> {

@@ -36,7 +36,8 @@ class ControllerTest : public testing::Test {
                      return tables_ = std::move(t);
                    },
                .tables = [this] { return tables_; },
-               .forget_endpoint = [](EndpointId) {}},
+               .forget_endpoint = [](EndpointId) {},
+               .announce_underlay = [] {}},
         *store_);
     ASSERT_TRUE(controller_->Load().ok());
   }

@@ -44,7 +44,8 @@ class EventFeedTest : public testing::Test {
         config, DesiredState("node-a", std::nullopt),
         Engine{.publish = [this](std::unique_ptr<Tables> t) { return tables_ = std::move(t); },
                .tables = [this] { return tables_; },
-               .forget_endpoint = [](EndpointId) {}},
+               .forget_endpoint = [](EndpointId) {},
+               .announce_underlay = [] {}},
         *store_);
     feed_ =
         std::make_unique<EventFeed>(*controller_,

@@ -45,7 +45,8 @@ class TestNode {
                                                             const std::lock_guard lock(mutex_);
                                                             return tables_;
                                                           },
-                                                      .forget_endpoint = [this](EndpointId) { ++forgotten; }},
+                                                      .forget_endpoint = [this](EndpointId) { ++forgotten; },
+                                                      .announce_underlay = [this] { ++announced; }},
                                                *store_);
     EXPECT_TRUE(controller_->Load().ok());
     attacher_ = std::make_unique<Attacher>(
@@ -53,8 +54,15 @@ class TestNode {
         PodWiring{.create_port = [this](const PortConfig& c) -> absl::StatusOr<std::unique_ptr<Port>> {
                     const std::lock_guard lock(mutex_);
                     if (fail_port) return absl::InternalError("no device");
+                    if (const auto* member = std::get_if<TrunkMemberOptions>(&c.options))
+                      return TrunkMember::Create(c, *member, /*workers=*/1);
                     return std::make_unique<FakePort>(c, &ports);
                   },
+                  .make_macvlan =
+                      [this](const MacvlanOptions& o) {
+                        macvlan_parents.insert(o.parent);
+                        return absl::OkStatus();
+                      },
                   .set_up =
                       [this](const PodInterface& pod) {
                         // Policy first: the endpoint is in the tables before its interface is up.
@@ -85,8 +93,9 @@ class TestNode {
   }
 
   PortLog ports;
+  std::set<std::string> macvlan_parents;  ///< interfaces on which macvlans were made
   std::atomic<bool> fail_port{false}, fail_set_up{false}, fail_remove{false};
-  std::atomic<int> forgotten{0}, removed{0};
+  std::atomic<int> forgotten{0}, removed{0}, announced{0};
 
  private:
   Config config_;

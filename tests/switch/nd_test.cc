@@ -290,5 +290,13 @@ TEST_F(NdTest, SolicitationsToTheByte) {
       ToHex(Message(Frame().Eth(kPeerMac, kUnderlayMac), kNs, kNode, "2001:db8::1234:5678", body).Build()));
 }
 
+TEST_F(NdTest, AnnouncementToTheByte) {
+  const MbufPtr m(BuildNeighborAnnouncement(EalEnvironment::Pools().small(), kUnderlayMac, Ip6(kNode)));
+  // Override set, solicited and router not; to all nodes (RFC 4861 7.2.6, 4.4).
+  EXPECT_EQ(ToHex(BytesOf(*m)), ToHex(Message(Frame().Eth(Mac("33:33:00:00:00:01"), kUnderlayMac), kNa, kNode,
+                                              "ff02::1", Target(kNode) + Link(2, kUnderlayMac), 0x2000)
+                                          .Build()));
+}
+
 }  // namespace nd_test
 }  // namespace podwire

@@ -148,7 +148,7 @@ TEST(CniConfig, FaultsNameTheKeyAndTheCure) {
         << queues;
   }
   EXPECT_THAT(ConfigError(R"({"attach": "veth"})"),
-              HasSubstr("attach: must be \"tap\" or \"vhost-user\", got \"veth\""));
+              HasSubstr("attach: must be \"tap\", \"vhost-user\" or \"macvlan\", got \"veth\""));
   EXPECT_THAT(ConfigError(R"({"name": null})"), HasSubstr("name: missing"));
   EXPECT_THAT(ConfigError(R"({"name": "a/b"})"), HasSubstr("name: must be an identifier"));
   EXPECT_THAT(ConfigError(R"({"server": 5})"), HasSubstr("server: must be a string, got 5"));
