@@ -24,11 +24,12 @@ absl::Status ConfigurePodLink(nl_sock* socket, const PodLink& link) {
   const ifinfomsg info = {.ifi_family = AF_UNSPEC};
   bool fits = message != nullptr &&
               nlmsg_append(message.get(), const_cast<ifinfomsg*>(&info), sizeof info, NLMSG_ALIGNTO) == 0;
+  const uint32_t segments = link.trunk ? UINT16_MAX : MaxSegments(link.mtu);
   fits = fits && nla_put_string(message.get(), IFLA_IFNAME, link.ifname.c_str()) == 0 &&
          nla_put(message.get(), IFLA_IFALIAS, static_cast<int>(link.alias.size()), link.alias.c_str()) == 0 &&
          nla_put_u32(message.get(), IFLA_MTU, link.mtu) == 0 &&
          nla_put_u32(message.get(), IFLA_GSO_MAX_SIZE, kGsoMaxSize) == 0 &&
-         nla_put_u32(message.get(), IFLA_GSO_MAX_SEGS, MaxSegments(link.mtu)) == 0;
+         nla_put_u32(message.get(), IFLA_GSO_MAX_SEGS, segments) == 0;
   if (fits && !link.mac.empty())
     fits = nla_put(message.get(), IFLA_ADDRESS, sizeof(MacAddr), link.mac.bytes.data()) == 0;
   if (!fits) return Error(absl::StatusCode::kResourceExhausted, "netlink message: out of memory");

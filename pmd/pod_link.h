@@ -15,7 +15,8 @@ struct PodLink {
   std::string ifname;
   std::string alias;  ///< InterfaceAlias of its port
   uint16_t mtu = 1500;
-  MacAddr mac{};  ///< empty: stays
+  MacAddr mac{};       ///< empty: stays
+  bool trunk = false;  ///< pods' interfaces are made on it, and bound super-packets by their own MTU
 };
 
 /// Sets MAC, MTU and alias, and bounds the super-packets that the kernel may send by it to what an

@@ -105,7 +105,7 @@ class TapOpener {
     if (existing.ok()) RETURN_IF_ERROR(CheckOurs(existing->get()));
     const bool create = !existing.ok();
     ASSIGN_OR_RETURN(Fd fd, Attach(create));
-    PodLink link{.ifname = options_.ifname, .alias = alias_, .mtu = mtu_};
+    PodLink link{.ifname = options_.ifname, .alias = alias_, .mtu = mtu_, .trunk = options_.trunk};
     // Setting a MAC, even the same one, makes the kernel forget the pod's neighbours.
     const MacAddr before = create ? MacAddr{} : LinkMac(existing->get());
     if (options_.mac.has_value() && *options_.mac != before) link.mac = *options_.mac;
