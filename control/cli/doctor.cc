@@ -89,12 +89,23 @@ Config ReadConfig(const std::string& file, bool named, Findings& findings) {
   return defaults;
 }
 
+/// Where podwired is to be asked: as the command line says, else as the configuration does.
+Options OptionsFor(const Options& given, const Config& config) {
+  Options options = given;
+  if (given.server != Options().server) return options;
+  const ListenAddress& l = config.listen;
+  options.server = l.unix_path.empty() ? fmt::format("{}:{}", l.host, l.port) : "unix://" + l.unix_path;
+  return options;
+}
+
 absl::StatusOr<Exit> Examine(Session& session, const std::string& named_file) {
   const std::string file = named_file.empty() ? kDefaultFile : named_file;
   Findings findings;
   const Config config = ReadConfig(file, !named_file.empty(), findings);
   const Findings of_machine = doctor::CheckAll(Machine::Own(), config);
-  const Findings of_podwired = CheckPodwired(session, file);
+  const Options options = OptionsFor(session.options(), config);
+  Session to_podwired(options);
+  const Findings of_podwired = CheckPodwired(to_podwired, file);
   findings.insert(findings.end(), of_machine.begin(), of_machine.end());
   findings.insert(findings.end(), of_podwired.begin(), of_podwired.end());
   const Format format = session.options().format;

@@ -615,6 +615,14 @@ TEST_F(Client, DoctorReadsTheConfiguration) {
   EXPECT_THAT(Run("doctor --config /none/such").output, HasSubstr("write it (docs/install.md)"));
 }
 
+TEST_F(Client, DoctorAsksPodwiredWhereTheConfigurationHasIt) {
+  fake_.state.status.set_version(PODWIRE_VERSION);
+  fake_.state.status.set_node("n1");
+  const std::string config = Write("podwired.json", json{{"node", "n1"}, {"listen", fake_.server()}}.dump());
+  EXPECT_THAT(RunScript(std::string(PODWIRE) + " doctor --config " + config).output,
+              HasSubstr("serves n1\n"));
+}
+
 TEST_F(Client, BashCompletes) {
   AddObject("Namespace", "", "prod", json::object());
   AddObject("Namespace", "", "dev", json::object());
