@@ -86,7 +86,8 @@ PortConfig PortOf(const Attachment& a) {
     port.options =
         VhostUserOptions{.socket_path = a.socket, .queues = a.vhost.queues, .client = a.vhost.client};
   } else if (a.kind == AttachKind::kMacvlan) {
-    port.options = TrunkMemberOptions{.trunk_name = a.trunk, .mac = a.mac, .netns = a.netns};
+    port.options =
+        TrunkMemberOptions{.trunk_name = a.trunk, .mac = a.mac, .netns = a.netns, .ifname = a.key.ifname};
   } else {
     port.options = TapOptions{.netns = a.netns, .ifname = a.key.ifname, .mac = a.mac, .persistent = true};
   }
@@ -96,7 +97,7 @@ PortConfig PortOf(const Attachment& a) {
 absl::StatusOr<std::unique_ptr<Port>> Attacher::CreatePort(PortConfig config) {
   if (config.kind() == PortKind::kTap) return wiring_.create_port(config);
   if (auto* member = std::get_if<TrunkMemberOptions>(&config.options)) {
-    // A trunk is there until podwired ends.
+    // It stays: Attach has trunks_, and all else that comes here is on the thread that closes trunks.
     ASSIGN_OR_RETURN(member->trunk, controller_.Read([&](const ControlState& s) -> absl::StatusOr<Port*> {
       ASSIGN_OR_RETURN(const PortEntry* trunk, s.FindTrunk(member->trunk_name));
       return trunk->port.get();
@@ -235,6 +236,14 @@ absl::Status Attacher::TakeTrunk(const AttachSpec& spec, Attachment& a) const {
   return FitMtu(*trunk->port, spec.mtu, a.mtu);
 }
 
+/// The trunk may carry less than it did, and the kernel has lowered the pod's interface with it.
+void Attacher::FitTrunk(Attachment& a) const {
+  controller_.Read([&](const ControlState& s) {
+    const auto trunk = s.FindTrunk(a.trunk);
+    if (trunk.ok()) a.mtu = std::min(a.mtu, (*trunk)->port->mtu());
+  });
+}
+
 absl::Status Attacher::SetUpInterface(const Attachment& a) {
   if (!HasInterface(a.kind)) return absl::OkStatus();
   if (a.kind == AttachKind::kMacvlan) {
@@ -303,36 +312,48 @@ absl::Status Attacher::JoinExisting(LiveAttachment& a, bool publish) {
                           .publish = publish});
 }
 
-/// Takes port and endpoint out of the switch; returns the port when no worker uses it any more. The slot is
-/// free when its connections are forgotten. The attachment stays, with `trouble`. A port that was there
-/// before stays in the switch, without a role.
-std::unique_ptr<Port> Attacher::Leave(const AttachmentKey& key, const std::string& trouble) {
+/// Takes ports and endpoints out of the switch; returns the ports when no worker uses them any more. The
+/// slots are free when their connections are forgotten. The attachments stay, with `trouble`. A port that was
+/// there before stays in the switch, without a role.
+std::vector<std::unique_ptr<Port>> Attacher::Leave(std::span<const AttachmentKey> keys,
+                                                   const std::string& trouble) {
   ControlState& state = controller_.state();
-  std::unique_ptr<Port> port;
-  LiveAttachment left;
+  std::vector<std::unique_ptr<Port>> ports;
+  std::vector<LiveAttachment> left;
   const auto commit = [&] {
-    const LiveAttachment* live = state.desired.FindAttachment(key);
-    if (live == nullptr) return;
-    left = *live;
-    if (left.port != kNoPort) Dismiss(state.ports[left.port.value()], left.record.kind);
-    LiveAttachment out = left;
-    out.port = kNoPort;
-    out.slot = kNoEndpoint;
-    out.trouble = trouble;
-    state.desired.PutAttachment(std::move(out));
+    for (const AttachmentKey& key : keys) {
+      const LiveAttachment* live = state.desired.FindAttachment(key);
+      if (live == nullptr) continue;
+      LiveAttachment out = *live;
+      left.push_back(out);
+      if (out.port != kNoPort) Dismiss(state.ports[out.port.value()], out.record.kind);
+      out.port = kNoPort;
+      out.slot = kNoEndpoint;
+      out.trouble = trouble;
+      state.desired.PutAttachment(std::move(out));
+    }
   };
   const auto after = [&] {
-    if (left.slot != kNoEndpoint && left.port != kNoPort) controller_.engine().forget_endpoint(left.slot);
+    for (const LiveAttachment& a : left) {
+      if (a.slot != kNoEndpoint && a.port != kNoPort) controller_.engine().forget_endpoint(a.slot);
+    }
     controller_.Edit([&] {
-      if (left.slot != kNoEndpoint) state.slots[left.slot.value()] = false;
-      if (left.port == kNoPort || left.record.kind == AttachKind::kPort) return;
-      port = std::move(state.ports[left.port.value()].port);
-      state.ports[left.port.value()] = {};
+      for (const LiveAttachment& a : left) {
+        if (a.slot != kNoEndpoint) state.slots[a.slot.value()] = false;
+        if (a.port == kNoPort || a.record.kind == AttachKind::kPort) continue;
+        ports.push_back(std::move(state.ports[a.port.value()].port));
+        state.ports[a.port.value()] = {};
+      }
     });
   };
   const absl::Status status = controller_.Run({.commit = commit, .after = after});
-  if (!status.ok()) spdlog::error("msg=\"leave\" attachment={} error=\"{}\"", ToString(key), Message(status));
-  return port;
+  if (!status.ok()) spdlog::error("msg=\"leave\" error=\"{}\"", Message(status));
+  return ports;
+}
+
+std::unique_ptr<Port> Attacher::Leave(const AttachmentKey& key, const std::string& trouble) {
+  auto ports = Leave(std::span(&key, 1), trouble);
+  return ports.empty() ? nullptr : std::move(ports[0]);
 }
 
 /// Removes the record and gives the addresses back.
@@ -388,6 +409,13 @@ absl::StatusOr<bool> Attacher::Detach(const AttachmentKey& key) {
                                      return controller_.store().SetAttachmentState(key,
                                                                                    AttachState::kDeleting);
                                    },
+                                   .commit =
+                                       [&] {
+                                         if (!existed) return;
+                                         LiveAttachment deleting = a;
+                                         deleting.record.state = AttachState::kDeleting;
+                                         state.desired.PutAttachment(std::move(deleting));
+                                       },
                                    .publish = false}));
   if (!existed) return false;
   const std::string detaching = fmt::format("detach pod {}", ToString(a.record.pod));

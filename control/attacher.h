@@ -7,6 +7,7 @@
 #include <optional>
 #include <set>
 #include <shared_mutex>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -88,6 +89,7 @@ class Attacher {
   absl::Status BringUp(LiveAttachment& a);
   absl::Status Join(LiveAttachment& a, std::unique_ptr<Port> port, bool publish = true);
   absl::Status JoinExisting(LiveAttachment& a, bool publish = true);
+  std::vector<std::unique_ptr<Port>> Leave(std::span<const AttachmentKey> keys, const std::string& trouble);
   std::unique_ptr<Port> Leave(const AttachmentKey& key, const std::string& trouble);
   absl::Status Forget(const AttachmentKey& key);
   absl::Status CheckSocketIsFree(const Attachment& a) const;
@@ -99,11 +101,12 @@ class Attacher {
   void Reopen(LiveAttachment& a);
   absl::Status Undo(const LiveAttachment& a);
   absl::Status SetUpInterface(const Attachment& a);
+  void FitTrunk(Attachment& a) const;
   absl::Status TakeTrunk(const AttachSpec& spec, Attachment& a) const;
   void Mourn(const LiveAttachment& a, const absl::Status& why);
-  void MournIf(const AttachmentKey& key,
-               const std::function<std::string(const LiveAttachment&, const ControlState&)>& why);
-  void Revive(const AttachmentKey& key);
+  void Bury(const std::vector<AttachmentKey>& keys,
+            const std::function<std::string(const LiveAttachment&, const ControlState&)>& why);
+  bool Revive(const AttachmentKey& key, LiveAttachment& a);
 
   Controller& controller_;
   const PodWiring wiring_;

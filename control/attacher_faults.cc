@@ -1,5 +1,8 @@
 // Attacher's part for what happens to pods' interfaces behind its back.
 
+#include <list>
+#include <map>
+
 #include <spdlog/spdlog.h>
 
 #include "control/attacher.h"
@@ -31,7 +34,7 @@ std::string DeathOf(const LiveAttachment& a, const ControlState& s) {
 void Attacher::BuryDead() {
   const auto dead = KeysOf(
       controller_, [](const LiveAttachment& a, const ControlState& s) { return !DeathOf(a, s).empty(); });
-  for (const AttachmentKey& key : dead) MournIf(key, DeathOf);
+  if (!dead.empty()) Bury(dead, DeathOf);
 }
 
 void Attacher::CloseTrunk(const std::string& trunk, const std::string& why,
@@ -43,7 +46,7 @@ void Attacher::CloseTrunk(const std::string& trunk, const std::string& why,
   };
   const auto members = KeysOf(
       controller_, [&](const LiveAttachment& a, const ControlState& s) { return !reason(a, s).empty(); });
-  for (const AttachmentKey& key : members) MournIf(key, reason);
+  if (!members.empty()) Bury(members, reason);
   close();
 }
 
@@ -51,52 +54,65 @@ void Attacher::RegainTrunk(const std::string& trunk) {
   const auto waiting = KeysOf(controller_, [&](const LiveAttachment& a, const ControlState&) {
     return a.record.trunk == trunk && a.record.state == AttachState::kUp && a.port == kNoPort;
   });
-  for (const AttachmentKey& key : waiting) Revive(key);
+  std::list<KeyLock> locks;
+  std::vector<LiveAttachment> alive;
+  for (const AttachmentKey& key : waiting) {
+    locks.emplace_back(*this, key);
+    LiveAttachment a;
+    if (Revive(key, a)) alive.push_back(std::move(a));
+  }
+  if (alive.empty()) return;
+  const absl::Status published = controller_.Run({});
+  for (const LiveAttachment& a : alive) {
+    if (const absl::Status up = published.ok() ? SetUpInterface(a.record) : published; !up.ok()) {
+      Mourn(a, up);
+    } else {
+      spdlog::info("msg=\"pod taken up again\" pod={} attachment={}", ToString(a.record.pod),
+                   ToString(a.record.key));
+    }
+  }
 }
 
-/// Mourns the attachment if `why`, asked again when nobody else works on it, still gives a reason.
-void Attacher::MournIf(const AttachmentKey& key,
-                       const std::function<std::string(const LiveAttachment&, const ControlState&)>& why) {
-  const KeyLock key_lock(*this, key);
-  LiveAttachment a;
-  const std::string reason = controller_.Read([&](const ControlState& s) {
-    const LiveAttachment* live = s.desired.FindAttachment(key);
-    if (live == nullptr) return std::string();
-    a = *live;
-    return why(a, s);
+/// Those for which `why`, asked again when nobody else works on them, still gives a reason leave the switch,
+/// in one publication for all of the same reason.
+void Attacher::Bury(const std::vector<AttachmentKey>& keys,
+                    const std::function<std::string(const LiveAttachment&, const ControlState&)>& why) {
+  std::list<KeyLock> locks;
+  for (const AttachmentKey& key : keys) locks.emplace_back(*this, key);
+  std::map<std::string, std::vector<AttachmentKey>> by_reason;
+  controller_.Read([&](const ControlState& s) {
+    for (const AttachmentKey& key : keys) {
+      const LiveAttachment* live = s.desired.FindAttachment(key);
+      const std::string reason = live == nullptr ? "" : why(*live, s);
+      if (reason.empty()) continue;
+      by_reason[reason].push_back(key);
+      spdlog::warn("msg=\"pod gone\" pod={} attachment={} why=\"{}\"", ToString(live->record.pod),
+                   ToString(key), reason);
+    }
   });
-  if (!reason.empty()) Mourn(a, absl::NotFoundError(reason));
+  for (const auto& [reason, gone] : by_reason) Leave(gone, "gone: " + reason);
 }
 
-/// Gives a mourned attachment its port and interface again.
-void Attacher::Revive(const AttachmentKey& key) {
-  const KeyLock key_lock(*this, key);
+/// Gives a buried attachment its port again, not yet published. False: it is not to have one.
+bool Attacher::Revive(const AttachmentKey& key, LiveAttachment& a) {
   ControlState& state = controller_.state();
-  LiveAttachment a;
-  const absl::Status status = controller_.Run({.prepare = [&]() -> absl::Status {
-                                                 const LiveAttachment* live =
-                                                     state.desired.FindAttachment(key);
-                                                 if (live == nullptr || live->port != kNoPort)
-                                                   return absl::NotFoundError("detached meanwhile");
-                                                 a = *live;
-                                                 a.trouble.clear();
-                                                 ASSIGN_OR_RETURN(a.slot, state.FreeSlot());
-                                                 return absl::OkStatus();
-                                               },
-                                               .commit =
-                                                   [&] {
-                                                     if (a.slot.value() == state.slots.size())
-                                                       state.slots.push_back(false);
-                                                     state.slots[a.slot.value()] = true;
-                                                     state.desired.PutAttachment(a);
-                                                   },
-                                               .publish = false});
-  if (!status.ok()) return;
+  const auto prepare = [&]() -> absl::Status {
+    const LiveAttachment* live = state.desired.FindAttachment(key);
+    if (live == nullptr || live->port != kNoPort || live->record.state != AttachState::kUp)
+      return absl::NotFoundError("detached meanwhile");
+    a = *live;
+    a.trouble.clear();
+    ASSIGN_OR_RETURN(a.slot, state.FreeSlot());
+    return absl::OkStatus();
+  };
+  const auto commit = [&] {
+    if (a.slot.value() == state.slots.size()) state.slots.push_back(false);
+    state.slots[a.slot.value()] = true;
+    state.desired.PutAttachment(a);
+  };
+  if (!controller_.Run({.prepare = prepare, .commit = commit, .publish = false}).ok()) return false;
   Reopen(a);
-  if (a.port == kNoPort) return;
-  const absl::Status up = controller_.Run({});
-  if (const absl::Status set = up.ok() ? SetUpInterface(a.record) : up; !set.ok()) return Mourn(a, set);
-  spdlog::info("msg=\"pod taken up again\" pod={} attachment={}", ToString(a.record.pod), ToString(key));
+  return a.port != kNoPort;
 }
 
 }  // namespace podwire

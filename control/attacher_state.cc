@@ -124,6 +124,7 @@ void Attacher::Reopen(LiveAttachment& a) {
   if (kind == AttachKind::kPort) {
     status = JoinExisting(a, /*publish=*/false);
   } else if (status.ok()) {
+    if (kind == AttachKind::kMacvlan) FitTrunk(a.record);
     auto port = CreatePort(PortOf(a.record));
     status = port.ok() ? Join(a, *std::move(port), /*publish=*/false) : port.status();
   }

@@ -137,7 +137,8 @@ class Builder {
   NextHopId AddDelivery(const LiveAttachment& a) {
     Adjacency adjacency{.port = a.port, .to_endpoint = true, .endpoint = a.slot};
     adjacency.hop.kind = NextHop::Kind::kDirect;
-    adjacency.hop.mtu = a.record.mtu;
+    // Its port may have come back with less.
+    adjacency.hop.mtu = std::min(a.record.mtu, in_.ports[a.port.value()].mtu);
     BuildHeader(adjacency.hop, {.src_mac = t_->local.gateway_mac, .dst_mac = a.record.mac});
     return Add(std::move(adjacency));
   }
@@ -255,7 +256,7 @@ uint16_t UnderlayMtu(const UnderlayConfig* underlay, std::span<const PortView> p
   if (underlay == nullptr) return kDefault;
   if (underlay->mtu != 0) return underlay->mtu;
   for (const PortView& p : ports) {
-    if (p.port != nullptr && p.role == PortRole::kUnderlay) return p.mtu;
+    if (p.role == PortRole::kUnderlay) return p.mtu;  // also while it has no device
   }
   return kDefault;
 }

@@ -13,7 +13,7 @@ namespace podwire {
 
 /// A port as tables need it; index in the span is its PortId.
 struct PortView {
-  Port* port = nullptr;  ///< nullptr: free slot
+  Port* port = nullptr;  ///< nullptr: free slot, or a port that has no device now
   PortRole role = PortRole::kNone;
   std::string name;
   MacAddr mac;  ///< of the port's own end

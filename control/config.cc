@@ -255,6 +255,11 @@ absl::Status ReadUnderlay(const json& value, Config& c) {
   r.String("port", u.port);
   const bool known = std::ranges::any_of(c.ports, [&](const PortConfig& p) { return p.name == u.port; });
   if (r.ok() && !known) r.Fail("port", fmt::format("no port in ports is called \"{}\"", u.port));
+  const bool trunk = std::ranges::any_of(c.ports, [&](const PortConfig& p) {
+    const auto* tap = std::get_if<TapOptions>(&p.options);
+    return p.name == u.port && tap != nullptr && tap->trunk;
+  });
+  if (r.ok() && trunk) r.Fail("port", fmt::format("port {} is a trunk for pods: expected another", u.port));
   ReadUnderlayAddresses(r, u);
   r.Number("mtu", u.mtu, kMinMtu, kMaxMtu);
   if (const json* neighbors = r.Get("neighbors"); neighbors != nullptr && r.ok())

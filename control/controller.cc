@@ -136,8 +136,10 @@ void Controller::Publish() {
   }
   std::vector<PortView> views;
   for (const PortEntry& p : state_.ports) {
-    if (p.port == nullptr || p.leaving || p.suspended) {
+    if (p.port == nullptr || p.leaving) {
       views.emplace_back();
+    } else if (p.suspended) {
+      views.push_back({.role = p.role, .name = p.config.name, .mtu = p.port->mtu()});
     } else {
       const auto* share = std::get_if<TrunkMemberOptions>(&p.config.options);
       views.push_back({p.port.get(), p.role, p.config.name, p.port->mac(), p.port->mtu(), share});
@@ -186,25 +188,40 @@ absl::StatusOr<PodSubnets> Controller::PlanOwnSubnets(DesiredState::PlannedSubne
   return subnets;
 }
 
-absl::Status Controller::SuspendPort(const std::string& name, const std::string& why) {
+absl::StatusOr<std::unique_ptr<Port>> Controller::SuspendPort(const std::string& name,
+                                                              const std::string& why) {
   PortEntry* entry = nullptr;
   std::unique_ptr<Port> closed;
-  return Run({.prepare = [&]() -> absl::Status {
-                entry = const_cast<PortEntry*>(state_.FindPort(name));
-                const bool there = entry != nullptr && !entry->leaving && !entry->suspended;
-                return there ? absl::OkStatus()
-                             : Error(absl::StatusCode::kNotFound, "there is no port {}", name);
-              },
-              .commit = [&] { entry->suspended = true; },
-              .after =
-                  [&] {
-                    Edit([&] {
-                      entry = const_cast<PortEntry*>(state_.FindPort(name));
-                      closed = std::move(entry->port);
-                      entry->port = std::make_unique<VanishedPort>(entry->config, why);
-                    });
-                    closed.reset();
-                  }});
+  RETURN_IF_ERROR(Run({.prepare = [&]() -> absl::Status {
+                         entry = const_cast<PortEntry*>(state_.FindPort(name));
+                         if (entry != nullptr && !entry->leaving && !entry->suspended)
+                           return absl::OkStatus();
+                         return Error(absl::StatusCode::kNotFound, "there is no port {}", name);
+                       },
+                       .commit = [&] { entry->suspended = true; },
+                       .after =
+                           [&] {
+                             Edit([&] {
+                               entry = const_cast<PortEntry*>(state_.FindPort(name));
+                               closed = std::move(entry->port);
+                               entry->port =
+                                   std::make_unique<VanishedPort>(entry->config, closed->mtu(), why);
+                             });
+                           }}));
+  return closed;
+}
+
+void Controller::ExplainSuspended(const std::string& name, const std::string& why) {
+  // Its stand-in is in no tables.
+  const absl::Status status =
+      Run({.commit =
+               [&] {
+                 auto* entry = const_cast<PortEntry*>(state_.FindPort(name));
+                 if (entry == nullptr || !entry->suspended) return;
+                 entry->port = std::make_unique<VanishedPort>(entry->config, entry->port->mtu(), why);
+               },
+           .publish = false});
+  if (!status.ok()) spdlog::debug("msg=\"port state\" port={} error=\"{}\"", name, Message(status));
 }
 
 absl::Status Controller::ResumePort(const std::string& name, std::unique_ptr<Port> port) {

@@ -87,8 +87,10 @@ class Controller {
   /// Takes a port out and closes it. NotFound; FailedPrecondition for the underlay's and pods' ports.
   absl::Status RemovePort(const std::string& name);
   /// Takes a port whose device is no more out of the tables, with the routes that lead there; it keeps its
-  /// name, role and pod. NotFound.
-  absl::Status SuspendPort(const std::string& name, const std::string& why);
+  /// name, role and pod. Returns what is to be closed, which may take long. NotFound.
+  absl::StatusOr<std::unique_ptr<Port>> SuspendPort(const std::string& name, const std::string& why);
+  /// Says more exactly why a suspended port is not back.
+  void ExplainSuspended(const std::string& name, const std::string& why);
   /// Puts a suspended one back with its new device. NotFound: it has been removed meanwhile.
   absl::Status ResumePort(const std::string& name, std::unique_ptr<Port> port);
   /// Takes every port out, to end. Pods' taps stay in their namespaces.

@@ -80,6 +80,13 @@ std::string LinkStateOf(const LiveAttachment& a, const ControlState& s) {
   return "";
 }
 
+/// One that was detached before its answer was made.
+LiveAttachment Ended(LiveAttachment a) {
+  a.port = kNoPort;
+  a.trouble = "being detached";
+  return a;
+}
+
 std::string StateOf(const LiveAttachment& a, const ControlState& s) {
   if (!a.trouble.empty()) return a.trouble;
   switch (a.record.state) {
@@ -139,8 +146,11 @@ class EndpointsService final : public v1::Endpoints::Service {
     if (!spec.ok()) return ToGrpc(spec.status());
     const auto attached = d_.attacher.Attach(*spec);
     if (!attached.ok()) return ToGrpc(attached.status());
-    *response->mutable_endpoint() =
-        d_.controller.Read([&](const ControlState& s) { return ToProto(*attached, s); });
+    *response->mutable_endpoint() = d_.controller.Read([&](const ControlState& s) {
+      // As it is now: its interface may be gone already.
+      const LiveAttachment* live = s.desired.FindAttachment(attached->record.key);
+      return ToProto(live != nullptr ? *live : Ended(*attached), s);
+    });
     return grpc::Status::OK;
   }
 

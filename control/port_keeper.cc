@@ -28,7 +28,8 @@ std::map<std::string, PortKeeper::Found> PortKeeper::Look() const {
   controller_.Read([&](const ControlState& s) {
     for (const PortEntry& p : s.ports) {
       if (p.port == nullptr || p.leaving || p.made_for_pod) continue;
-      found[p.config.name] = {p.config, p.suspended, p.port->link_up(), p.port->Vanished()};
+      found[p.config.name] = {p.config, p.role == PortRole::kUnderlay, p.suspended, p.port->link_up(),
+                              p.port->Vanished()};
     }
   });
   return found;
@@ -48,6 +49,7 @@ void PortKeeper::Tend() {
       seen.link_up = false;
     } else if (seen.link_up != port.link_up) {
       seen.link_up = port.link_up;
+      if (port.link_up && port.underlay) controller_.engine().announce_underlay();
       spdlog::log(port.link_up ? spdlog::level::info : spdlog::level::warn, "msg=\"link {}\" port={}",
                   port.link_up ? "up" : "down", name);
     }
@@ -56,10 +58,10 @@ void PortKeeper::Tend() {
 
 void PortKeeper::Lose(const Found& port) {
   const std::string& name = port.config.name;
+  absl::StatusOr<std::unique_ptr<Port>> closed = nullptr;
   const auto suspend = [&] {
-    // NotFound: removed meanwhile.
-    if (controller_.SuspendPort(name, port.vanished).ok())
-      spdlog::warn("msg=\"port gone\" port={} why=\"{}\"", name, port.vanished);
+    closed = controller_.SuspendPort(name, port.vanished);  // NotFound: removed meanwhile
+    if (closed.ok()) spdlog::warn("msg=\"port gone\" port={} why=\"{}\"", name, port.vanished);
   };
   attacher_.CloseTrunk(name, port.vanished, suspend);  // if it is one
 }
@@ -68,9 +70,12 @@ void PortKeeper::Regain(const Found& port, Seen& seen) {
   const std::string& name = port.config.name;
   auto created = attacher_.CreatePort(port.config);
   if (!created.ok()) {
-    if (seen.refusal != Message(created.status()))
-      spdlog::debug("msg=\"port not back yet\" port={} why=\"{}\"", name, Message(created.status()));
+    // Nothing is there: that is known.
+    const bool is_new = !absl::IsNotFound(created.status()) && seen.refusal != Message(created.status());
+    if (!is_new) return;
     seen.refusal = Message(created.status());
+    spdlog::warn("msg=\"port not back yet\" port={} why=\"{}\"", name, seen.refusal);
+    controller_.ExplainSuspended(name, "its device is there again, but: " + seen.refusal);
     return;
   }
   seen.refusal.clear();

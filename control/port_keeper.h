@@ -32,7 +32,7 @@ class PortKeeper {
   };
   struct Found {
     PortConfig config;
-    bool suspended = false, link_up = false;
+    bool underlay = false, suspended = false, link_up = false;
     std::string vanished;
   };
   std::map<std::string, Found> Look() const;

@@ -1,3 +1,4 @@
+#include <mutex>
 #include <utility>
 
 #include <rte_dev.h>
@@ -23,9 +24,16 @@ uint16_t FindPort(const std::string& device) {
   return RTE_MAX_ETHPORTS;
 }
 
+/// Devices come and go one at a time: what DPDK says is told apart by time, and buses are scanned.
+std::mutex& DeviceMutex() {
+  static std::mutex mutex;
+  return mutex;
+}
+
 }  // namespace
 
 absl::StatusOr<EthdevDevice> EthdevDevice::Probe(const std::string& devargs) {
+  const std::lock_guard lock(DeviceMutex());
   const std::string name = DeviceName(devargs);
   if (FindPort(name) != RTE_MAX_ETHPORTS)
     return Error(absl::StatusCode::kAlreadyExists, "device {} is in use by another port", name);
@@ -44,6 +52,7 @@ EthdevDevice::EthdevDevice(EthdevDevice&& other) noexcept
 
 EthdevDevice::~EthdevDevice() {
   if (port_ == RTE_MAX_ETHPORTS) return;
+  const std::lock_guard lock(DeviceMutex());
   rte_eth_dev_info info;
   const bool known = rte_eth_dev_info_get(port_, &info) == 0;
   rte_eth_dev_stop(port_);

@@ -21,7 +21,8 @@ struct MacvlanOptions {
 
 /// Makes the macvlan in the pod's namespace, down, in private mode: whatever it sends leaves by the parent,
 /// for the switch to see, also to other pods of the same parent. One that is there already and is this port's
-/// stays. AlreadyExists: something else has the name. NotFound: no parent, no namespace. Control thread.
+/// stays if it is such a one, or is made anew. AlreadyExists: something else has the name. NotFound: no
+/// parent, no namespace. Control thread.
 absl::Status MakeMacvlan(const MacvlanOptions& options);
 
 }  // namespace podwire

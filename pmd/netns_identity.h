@@ -2,6 +2,7 @@
 
 #include <sys/stat.h>
 
+#include <cerrno>
 #include <string>
 #include <utility>
 
@@ -16,8 +17,11 @@ class NetnsIdentity {
       : path_(std::move(path)), device_(now.st_dev), inode_(now.st_ino) {}
 
   bool InUse() const {
+    if (path_.empty()) return true;
     struct stat now;
-    return path_.empty() || (stat(path_.c_str(), &now) == 0 && now.st_dev == device_ && now.st_ino == inode_);
+    // What merely cannot be looked at now is not gone.
+    if (stat(path_.c_str(), &now) != 0) return errno != ENOENT && errno != ENOTDIR;
+    return now.st_dev == device_ && now.st_ino == inode_;
   }
 
  private:

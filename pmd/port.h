@@ -65,8 +65,9 @@ struct TrunkMemberOptions {
   Port* trunk = nullptr;  ///< that port; outlives the member
   MacAddr mac{};          ///< the pod's
   uint16_t vlan = 0;      ///< 1 to kMaxVlan; 0: untagged, told by the MAC
-  std::string
-      netns{};  ///< path of the pod's network namespace: when it no longer leads there, link_up() is false
+  /// The pod's interface: its network namespace's path and its name. Without it the member has vanished.
+  std::string netns{};
+  std::string ifname{};  ///< empty: not looked after
 };
 
 struct PortConfig {

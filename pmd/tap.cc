@@ -92,6 +92,13 @@ class TapPort : public VnetPort {
   VnetRxSlot slot_;
 };
 
+/// Pods' interfaces carry nothing before it is up. It has no addresses: the kernel has nothing to say on it.
+absl::Status RaiseTrunk(const std::string& ifname, uint16_t mtu) {
+  ASSIGN_OR_RETURN(const NlSocket socket, ConnectNetlink());
+  ASSIGN_OR_RETURN(const RtnlLink link, GetLink(socket.get(), ifname));
+  return SetUpPodInterface({.ifname = ifname, .mac = LinkMac(link.get()), .mtu = mtu});
+}
+
 /// Opens or makes the tap, in the calling thread's network namespace.
 class TapOpener {
  public:
@@ -110,6 +117,7 @@ class TapOpener {
     const MacAddr before = create ? MacAddr{} : LinkMac(existing->get());
     if (options_.mac.has_value() && *options_.mac != before) link.mac = *options_.mac;
     RETURN_IF_ERROR(ConfigurePodLink(socket_.get(), link));
+    if (options_.trunk) RETURN_IF_ERROR(RaiseTrunk(options_.ifname, mtu_));
     RETURN_IF_ERROR(ConfigureTap(fd.get()));
     return fd;
   }
@@ -119,7 +127,9 @@ class TapOpener {
     const std::string alias = LinkAlias(link);
     if (alias == alias_) return absl::OkStatus();
     return Error(absl::StatusCode::kAlreadyExists,
-                 "interface {} exists and is not this port's (its alias is \"{}\")", options_.ifname, alias);
+                 "interface {} exists and is not this port's (its alias is \"{}\"): ip link del {}, or take "
+                 "another name",
+                 options_.ifname, alias, options_.ifname);
   }
 
   absl::StatusOr<Fd> Attach(bool create) const {
@@ -158,13 +168,6 @@ class TapOpener {
   NlSocket socket_;
 };
 
-/// Pods' interfaces carry nothing before it is up. It has no addresses: the kernel has nothing to say on it.
-absl::Status RaiseTrunk(const std::string& ifname, uint16_t mtu) {
-  ASSIGN_OR_RETURN(const NlSocket socket, ConnectNetlink());
-  ASSIGN_OR_RETURN(const RtnlLink link, GetLink(socket.get(), ifname));
-  return SetUpPodInterface({.ifname = ifname, .mac = LinkMac(link.get()), .mtu = mtu});
-}
-
 }  // namespace
 
 PortOr CreateTapPort(const PortConfig& config, const TapOptions& options, const PortContext& context) {
@@ -178,7 +181,7 @@ PortOr CreateTapPort(const PortConfig& config, const TapOptions& options, const 
   Fd fd;
   RETURN_IF_ERROR(RunInNetns(netns, [&]() -> absl::Status {
     ASSIGN_OR_RETURN(fd, TapOpener(config, options).Open());
-    return options.trunk ? RaiseTrunk(options.ifname, config.mtu) : absl::OkStatus();
+    return absl::OkStatus();
   }));
   return std::make_unique<TapPort>(config, context, std::move(fd), NetnsIdentity(options.netns, id));
 }

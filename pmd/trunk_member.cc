@@ -1,5 +1,11 @@
 #include "pmd/trunk_member.h"
 
+#include <net/if.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+
+#include <cerrno>
+
 #include <rte_ether.h>
 
 #include "net/status.h"
@@ -23,11 +29,13 @@ bool InsertTag(rte_mbuf*& m, uint16_t vlan) noexcept {
 }  // namespace
 
 TrunkMember::TrunkMember(const PortConfig& config, const TrunkMemberOptions& options, uint16_t workers,
-                         NetnsIdentity netns)
+                         NetnsIdentity netns, Fd socket)
     : Port(config),
       trunk_(*options.trunk),
       vlan_(options.vlan),
+      ifname_(options.ifname),
       netns_(std::move(netns)),
+      socket_(std::move(socket)),
       rx_(options.trunk->rx_queues()),
       tx_(workers) {}
 
@@ -46,8 +54,13 @@ absl::StatusOr<std::unique_ptr<TrunkMember>> TrunkMember::Create(const PortConfi
   ASSIGN_OR_RETURN(const NetnsFd netns, OpenNetns(options.netns));
   struct stat id;
   if (fstat(netns.get(), &id) < 0) return ErrnoError(errno, "stat network namespace {}", options.netns);
+  Fd fd;
+  RETURN_IF_ERROR(RunInNetns(netns, [&] {
+    fd = Fd(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+    return fd.valid() ? absl::OkStatus() : ErrnoError(errno, "socket in {}", options.netns);
+  }));
   return std::unique_ptr<TrunkMember>(
-      new TrunkMember(config, options, workers, NetnsIdentity(options.netns, id)));
+      new TrunkMember(config, options, workers, NetnsIdentity(options.netns, id), std::move(fd)));
 }
 
 /// Tags the frames and moves those that cannot be to the end, where they are freed. How many are left.
@@ -81,6 +94,10 @@ uint16_t TrunkMember::TxBurst(uint16_t queue, rte_mbuf** mbufs, uint16_t n) noex
 
 std::string TrunkMember::Vanished() const {
   if (!netns_.InUse()) return "its network namespace is no more";
+  ifreq request = {};
+  ifname_.copy(request.ifr_name, IFNAMSIZ - 1);
+  if (!ifname_.empty() && ioctl(socket_.get(), SIOCGIFINDEX, &request) != 0 && errno == ENODEV)
+    return "its interface was removed";
   const std::string of_trunk = trunk_.Vanished();
   return of_trunk.empty() ? "" : fmt::format("its trunk {} is gone: {}", trunk_.name(), of_trunk);
 }

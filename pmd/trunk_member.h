@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "pmd/fd.h"
 #include "pmd/netns_identity.h"
 #include "pmd/port.h"
 
@@ -38,12 +39,14 @@ class TrunkMember final : public Port {
   };
 
   TrunkMember(const PortConfig& config, const TrunkMemberOptions& options, uint16_t workers,
-              NetnsIdentity netns);
+              NetnsIdentity netns, Fd socket);
   uint16_t Tag(rte_mbuf** mbufs, uint16_t n, Counters& counters) noexcept;
 
   Port& trunk_;
   const uint16_t vlan_;
+  const std::string ifname_;
   const NetnsIdentity netns_;
+  const Fd socket_;           ///< of the namespace, which lives as long
   std::vector<Counters> rx_;  ///< one a queue of the trunk
   std::vector<Counters> tx_;  ///< one a worker
 };

@@ -10,8 +10,10 @@ namespace podwire {
 /// Stands for a port whose device is no more, until it has one again: carries nothing.
 class VanishedPort final : public Port {
  public:
-  /// `why`: what Vanished() says.
-  VanishedPort(const PortConfig& config, std::string why) : Port(config), why_(std::move(why)) {}
+  /// `mtu`: the port's while it had a device; `why`: what Vanished() says.
+  VanishedPort(const PortConfig& config, uint16_t mtu, std::string why) : Port(config), why_(std::move(why)) {
+    set_mtu(mtu);
+  }
 
   uint16_t RxBurst(uint16_t, rte_mbuf**, uint16_t) noexcept override { return 0; }
   uint16_t TxBurst(uint16_t, rte_mbuf**, uint16_t) noexcept override { return 0; }

@@ -51,7 +51,7 @@ void TrunkMembers::Assign(uint16_t queue, rte_mbuf** mbufs, PortId* in_ports, ui
     const auto* eth = rte_pktmbuf_mtod(&m, const rte_ether_hdr*);
     const bool inband = eth->ether_type == RTE_BE16(RTE_ETHER_TYPE_VLAN);
     const Member* member = nullptr;
-    if (IsStripped(m)) {
+    if (IsStripped(m) && (m.vlan_tci & kVlanMask) != 0) {
       member = Find(kVlanKey + (m.vlan_tci & kVlanMask));
       if (member == nullptr) in_ports[i] = kNoPort;  // for it looks like an untagged one by now
     } else {

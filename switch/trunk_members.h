@@ -23,7 +23,11 @@ class TrunkMembers {
   /// where the device has taken such a tag off. The worker that has the queue.
   void Assign(uint16_t queue, rte_mbuf** mbufs, PortId* in_ports, uint16_t n) const noexcept;
 
-  bool empty() const { return members_.empty(); }
+  /// fn(PortId) for each.
+  template <class Fn>
+  void ForEach(Fn&& fn) const {
+    for (const auto& [key, member] : members_) fn(member.id);
+  }
 
  private:
   struct Member {

@@ -214,9 +214,15 @@ void WorkerSet::HandOver(std::span<const QueueMove> moves) {
     std::set<PortId> ports, whole;
     for (const QueueMove& m : moves) {
       if (m.from != from || m.to != to) continue;
-      ports.insert(m.port);
       // A packet does not say which queue it came from: those of a port with several stay.
-      if (now->ports[m.port.value()].queues.size() == 1) whole.insert(m.port);
+      const bool only = now->ports[m.port.value()].queues.size() == 1;
+      const auto add = [&](PortId id) {
+        ports.insert(id);
+        if (only) whole.insert(id);
+      };
+      add(m.port);
+      const auto& members = shared_.tables.load(std::memory_order_relaxed)->ports[m.port.value()].members;
+      if (members != nullptr) members->ForEach(add);
     }
     std::shared_ptr<Worker> giver, taker;
     {

@@ -205,6 +205,12 @@ INSTANTIATE_TEST_SUITE_P(
         BadCase{"/ports/4/devargs", "\"\"", "ports[4].devargs", "virtual device"},
         BadCase{"/underlay", "\"uplink\"", "underlay", "an object"},
         BadCase{"/underlay/port", "\"nope\"", "underlay.port", "no port in ports"},
+        BadCase{"/ports/0", R"({"name": "uplink", "kind": "tap", "interface": "t0", "trunk": true})",
+                "underlay.port", "is a trunk for pods"},
+        BadCase{
+            "/ports/0",
+            R"({"name": "uplink", "kind": "tap", "interface": "t0", "trunk": true, "netns": "/run/netns/x"})",
+            "ports[0].netns", "expected none for a trunk"},
         BadCase{"/underlay/address", "\"192.0.2.1\"", "underlay.address", "prefix length"},
         BadCase{"/underlay/address", "\"192.0.2.1/7\"", "underlay.address", "from 8 to 31"},
         BadCase{"/underlay/address", "\"192.0.2.0/24\"", "underlay.address", "network or broadcast"},

@@ -87,6 +87,29 @@ TEST_F(PortKeeperTest, APodOnSuchAPortHasItAgain) {
   EXPECT_EQ(SlotOf("nic")->endpoint, a->slot);
 }
 
+TEST_F(PortKeeperTest, ATapPodsMtuDoesNotChangeWhileTheUnderlayIsAway) {
+  TempDir dir;
+  TestNode node(dir.path(), kNetwork, "", "nic");
+  PortKeeper keeper(node.controller(), node.attacher());
+  PortConfig nic = nic_;
+  nic.mtu = 9000;
+  ASSERT_TRUE(
+      node.controller().AddPort(nic, std::make_unique<FakePort>(nic, &node.ports), PortRole::kUnderlay).ok());
+  EXPECT_EQ(node.announced, 1);
+  const uint16_t mtu = node.controller().tables()->local.pod_mtu;
+  EXPECT_GT(mtu, 8900);
+  node.ports.vanished["nic"] = "its interface was removed";
+  node.fail_port = true;
+  keeper.Tend();
+  EXPECT_EQ(node.controller().tables()->local.underlay_port, kNoPort);
+  EXPECT_EQ(node.controller().tables()->local.pod_mtu, mtu);
+  node.ports.vanished.clear();
+  node.fail_port = false;
+  keeper.Tend();
+  EXPECT_EQ(node.controller().tables()->local.pod_mtu, mtu);
+  EXPECT_EQ(node.announced, 2) << "the neighbours are told of its MAC again";
+}
+
 TEST_F(PortKeeperTest, OneThatIsRemovedMeanwhileStaysRemoved) {
   AddPort(nic_, PortRole::kNone);
   node_.ports.vanished["nic"] = "its interface was removed";
@@ -97,7 +120,7 @@ TEST_F(PortKeeperTest, OneThatIsRemovedMeanwhileStaysRemoved) {
   EXPECT_EQ(node_.controller().Read([](const ControlState& s) { return s.FindPort("nic"); }), nullptr);
   EXPECT_EQ(node_.controller().ResumePort("nic", std::make_unique<FakePort>(nic_)).code(),
             absl::StatusCode::kNotFound);
-  EXPECT_EQ(node_.controller().SuspendPort("nic", "x").code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(node_.controller().SuspendPort("nic", "x").status().code(), absl::StatusCode::kNotFound);
 }
 
 TEST_F(PortKeeperTest, APodWhoseInterfaceIsNoMoreLeavesTheSwitchAndKeepsItsAddress) {

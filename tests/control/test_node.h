@@ -24,11 +24,13 @@ class TestNode {
  public:
   /// `network` nullptr: none yet.
   explicit TestNode(const std::string& dir, const char* network = kNetwork,
-                    const std::string& host_interface = "")
+                    const std::string& host_interface = "", const std::string& underlay_port = "")
       : store_(*Store::Open(dir + "/state.db")) {
     config_.node = "node-a";
     config_.state_dir = dir;
     config_.host_interface = host_interface;
+    if (!underlay_port.empty())
+      config_.underlay = {.port = underlay_port, .address = *ParseInterfaceAddress("192.0.2.1/24")};
     if (network != nullptr) config_.network = ParseNetConfText(network).value();
     auto first = std::make_unique<Tables>();
     first->policy = std::make_shared<const CompiledPolicy>(Compile({}, {}));

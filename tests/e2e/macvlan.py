@@ -106,11 +106,16 @@ def test(lab, checks):
 
     # A namespace that goes without DEL.
     lab.delete_ns(c.ns)
-    wait_for(lambda: any("down" in e["state"] for e in node.json("get", "endpoints", "-A")["items"] if e["podName"] == "c"), timeout=5,
-             what="the state of a pod whose namespace is gone")
+    def state(pod):
+        return next(e["state"] for e in node.json("get", "endpoints", "-A")["items"] if e["podName"] == pod)
+    wait_for(lambda: state("c") == "gone: its network namespace is no more", timeout=5, what="the state of a pod whose namespace is gone")
     checks.equal(a.ping(b), 3, "a namespace that goes takes nobody else along")
     checks.equal(node.cni("DEL", None, "c-c", config=MACVLAN)[0], 0, "DEL without the namespace")
     node.pods.pop("c")
+    a.run("ip", "link", "del", "eth0")
+    wait_for(lambda: state("a") == "gone: its interface was removed", timeout=5, what="the state of a pod that has removed its interface")
+    _, result = node.cni("CHECK", a.ns, "c-a", config={**MACVLAN, "prevResult": a.result}, check=False)
+    checks.equal(result and result["code"], 103, "CNI CHECK tells of it")
     node.detach(a)
     checks.check(b.ping(a, count=1) == 0 and tap.ping("10.244.1.1") == 3, "a detached pod is gone")
     again = node.attach("a", labels={"app": "web"}, config=MACVLAN)

@@ -273,6 +273,34 @@ TEST_F(WorkerSetTest, LaterFragmentsFollowTheirQueue) {
   Publish(nullptr, nullptr);
 }
 
+TEST_F(WorkerSetTest, LaterFragmentsFollowTheirTrunksQueue) {
+  ASSERT_TRUE(sw_->AddWorker(cpus_[1], WorkerMode::kAdaptive).ok());
+  ScriptPort trunk{"t"}, b{"b"};
+  const TrunkMemberOptions options{.trunk_name = "t", .trunk = &trunk, .mac = kPodMac};
+  const auto a = TrunkMember::Create({.name = "a", .options = options}, options, /*workers=*/2);
+  ASSERT_TRUE(a.ok()) << a.status();
+  Tables tables = NodeTables(a->get(), &b, nullptr);
+  const auto members = std::make_shared<TrunkMembers>();
+  members->Add(kPodPort, **a, kPodMac, 0);
+  const PortId trunk_id{static_cast<uint16_t>(tables.ports.size())};
+  tables.ports.push_back({.port = &trunk,
+                          .role = PortRole::kTrunk,
+                          .own_mac = {},
+                          .peer_mac = {},
+                          .name = "t",
+                          .members = members});
+  sw_->Publish(std::make_unique<Tables>(std::move(tables)));
+  const uint16_t owner = OwnerOf(trunk_id);
+  trunk.Put(FromPod().Ip4("10.244.1.2", "10.244.1.3", {.id = 9, .mf = true}).Udp(5000, 53, 1000).Payload(16));
+  ASSERT_TRUE(Move(trunk_id, owner, 1 - owner).ok());
+  trunk.Put(
+      FromPod().Ip4("10.244.1.2", "10.244.1.3", {.id = 9, .fragment_offset = 24, .proto = 17}).Payload(16));
+  for (int i = 0; i < 2000 && b.sent_count < 2; ++i) std::this_thread::sleep_for(milliseconds(1));
+  EXPECT_EQ(b.sent_count, 2);
+  EXPECT_EQ(sw_->ReadCounters().dropped(), 0u);
+  Publish(nullptr, nullptr);
+}
+
 /// May be sent to by several workers.
 class SharedPort : public ScriptPort {
  public:
