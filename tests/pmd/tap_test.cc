@@ -282,7 +282,9 @@ TEST_F(TapTest, FailureLeavesNothingBehind) {
   bad.netns = "/run/netns/pw-no-such";
   EXPECT_TRUE(absl::IsNotFound(Open(bad).status()));
   ASSERT_TRUE(ns_->Ip("link add eth0 type veth peer name other"));
-  EXPECT_EQ(Message(Open(pod_).status()), "interface eth0 exists and is not this port's (its alias is \"\")");
+  EXPECT_EQ(Message(Open(pod_).status()),
+            "interface eth0 exists and is not this port's (its alias is \"\"): ip link del eth0, or take "
+            "another name");
   ASSERT_TRUE(ns_->Ip("link del eth0"));
   ASSERT_TRUE(ns_->Ip("tuntap add eth0 mode tap"));
   EXPECT_TRUE(absl::IsAlreadyExists(Open(pod_).status()));
