@@ -81,7 +81,7 @@ absl::Status Controller::Load() {
 
 namespace {
 
-/// The underlay's port learns which tunnel ends here.
+/// The underlay's port learns which tunnel ends here, and which pods do.
 void TellUnderlay(const Tables& t) {
   const LocalNode& l = t.local;
   if (l.underlay_port == kNoPort) return;
@@ -91,7 +91,9 @@ void TellUnderlay(const Tables& t) {
     if (l.underlay_address.is_v4()) tunnel.address = l.underlay_address.v4();
     if (l.underlay_address6.is_v6()) tunnel.address6 = l.underlay_address6.v6();
   }
-  t.ports[l.underlay_port.value()].port->SetTunnel(tunnel);
+  Port& port = *t.ports[l.underlay_port.value()].port;
+  port.SetTunnel(tunnel);
+  port.SetPodSubnets(l.pod_subnets);
 }
 
 }  // namespace
@@ -117,7 +119,8 @@ void Controller::Publish() {
                                      .underlay = config_.underlay ? &*config_.underlay : nullptr,
                                      .policy = policy_,
                                      .previous = *previous,
-                                     .gateway_mac = config_.gateway_mac});
+                                     .gateway_mac = config_.gateway_mac,
+                                     .kernel_routes = state_.kernel_routes});
   TellUnderlay(*result.tables);
   engine_.publish(std::move(result.tables));
   for (const std::string& w : result.warnings) {
@@ -149,6 +152,10 @@ absl::StatusOr<PodSubnets> Controller::PlanOwnSubnets(DesiredState::PlannedSubne
   if (!subnets.v4) subnets.v4 = own.v4;
   if (!subnets.v6) subnets.v6 = own.v6;
   return subnets;
+}
+
+absl::Status Controller::SetKernelRoutes(std::vector<UnderlayRoute> routes) {
+  return Run({.commit = [&] { state_.kernel_routes = std::move(routes); }});
 }
 
 absl::StatusOr<PortId> Controller::AddPort(const PortConfig& config, std::unique_ptr<Port> port,

@@ -11,6 +11,18 @@ constexpr std::array<std::string_view, 5> kKindNames = {"tap", "netdev", "vhost-
 
 std::string_view ToString(PortKind kind) { return kKindNames[static_cast<size_t>(kind)]; }
 
+std::string_view ToString(SharedMode mode) {
+  switch (mode) {
+    case SharedMode::kAuto:
+      return "auto";
+    case SharedMode::kAfXdp:
+      return "af_xdp";
+    case SharedMode::kAfPacket:
+      return "af_packet";
+  }
+  return "";
+}
+
 absl::StatusOr<PortKind> ParsePortKind(std::string_view text) {
   for (size_t i = 0; i < kKindNames.size(); ++i) {
     if (kKindNames[i] == text) return static_cast<PortKind>(i);
