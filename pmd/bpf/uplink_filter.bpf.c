@@ -1,12 +1,14 @@
-// Which frames of an interface that the kernel keeps are podwire's. One question, asked in three places: by the driver
-// (XDP, for AF_XDP), by podwire's AF_PACKET socket, and at the kernel's ingress, so that it does not see them too.
+// Which frames of an interface that the kernel keeps are podwire's. One question, asked in three places: by
+// the driver (XDP, for AF_XDP), by podwire's AF_PACKET socket, and at the kernel's ingress, so that it does
+// not see them too.
 //
-// Podwire's are, of unicast frames to the interface's MAC and of no VLAN: UDP datagrams to the VTEP's address and the
-// tunnel's port, and IP packets to the node's pods. Fragments to the VTEP's address are the kernel's, all of them: only
-// the first has ports, VTEPs do not fragment (RFC 7348 4.3), and who else does must have them together. So are IPv6
-// packets to it with extension headers.
+// Podwire's are, of unicast frames to the interface's MAC and of no VLAN: UDP datagrams to the VTEP's address
+// and the tunnel's port, and IP packets to the node's pods. Fragments to the VTEP's address are the kernel's,
+// all of them: only the first has ports, VTEPs do not fragment (RFC 7348 4.3), and who else does must have
+// them together. So are IPv6 packets to it with extension headers.
 //
-// Without the process, the program drops what is podwire's (its sockets are gone), and passes everything else.
+// Without the process, the program drops what is podwire's (its sockets are gone), and passes everything
+// else.
 
 #include <linux/bpf.h>
 #include <linux/if_ether.h>

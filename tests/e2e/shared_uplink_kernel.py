@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 """What podwire takes from the kernel of an interface that it shares: address, gateways, neighbours; and what it refuses, with the cure."""
 import json
+import os
 
 from harness import main
 from lab import Node, Pod, announce
@@ -14,9 +15,11 @@ class Refused:
     """What a podwired that did not start says."""
 
     def __init__(self, node):
+        if os.path.exists(node.log):
+            os.truncate(node.log, 0)
         node.start(wait=False)
         self.returncode = node.process.wait(30)
-        self.stdout = node.log_tail(1000)
+        self.stdout = node.log_tail().splitlines()[-1]
 
 
 def refusals(checks, lab):
