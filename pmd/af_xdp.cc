@@ -16,6 +16,7 @@ namespace podwire {
 namespace {
 
 constexpr int kSegmentTries = 64;
+constexpr uint32_t kEmptyPolls = 1024;  // between two questions whether the interface is still there
 
 /// An interface shared with the kernel, by AF_XDP sockets, one a receive queue. Checksums and segmentation
 /// are done here: there is no way to ask the NIC for them.
@@ -40,7 +41,8 @@ class XdpPort final : public Port {
     uint16_t lost = 0;
     const uint16_t count = queues_[queue]->Receive(pools_, mbufs, n, lost);
     if (count + lost == 0) {
-      NoticeEnd(queue);
+      // With one queue epoll has said that there is something: not a frame, then. Several are polled.
+      if (queues_.size() == 1 || ++rx_[queue].empty % kEmptyPolls == 0) NoticeEnd(queue);
       return 0;
     }
     uint64_t bytes = 0;
@@ -98,6 +100,7 @@ class XdpPort final : public Port {
  private:
   struct alignas(RTE_CACHE_LINE_SIZE) RxCounters {
     std::atomic<uint64_t> packets{0}, bytes{0}, errors{0};
+    uint32_t empty = 0;  ///< polls without a frame; the queue's thread's own
   };
   struct alignas(RTE_CACHE_LINE_SIZE) TxCounters {
     std::atomic<uint64_t> packets{0}, bytes{0}, segments{0}, errors{0};

@@ -81,10 +81,12 @@ def address_lost(checks, a):
 def test(lab, checks):
     refusals(checks, lab)
     a = Node(lab, "node-a", host=1, pod_cidr="10.244.1.0/24", network=NETWORK, shared="auto").start()
-    b = Node(lab, "node-b", host=2, pod_cidr="10.244.2.0/24", network=NETWORK, shared="af_xdp").start()
+    b = Node(lab, "node-b", host=2, pod_cidr="10.244.2.0/24", network=NETWORK, shared="af_xdp", queues=4).start()
     c = Node(lab, "node-c", subnet="b", host=3, pod_cidr="10.244.3.0/24", network=NETWORK, shared="auto").start()
     announce([a, b, c])
     checks.check(f"address {a.address}/24" in a.json("status")["underlay"], "the underlay's address is the kernel's", a.json("status")["underlay"])
+    checks.equal(b.json("get", "ports", "uplink")["options"]["how"], "af_xdp, native, copy, 4 queues", "AF_XDP on an interface of four queues")
+    checks.equal(a.json("get", "ports", "uplink")["options"]["how"], "af_packet", "`auto`, where AF_XDP would copy")
     pod_a, pod_b, pod_c = a.attach("pod-a"), b.attach("pod-b"), c.attach("pod-c")
     checks.exchange(pod_a, pod_b, 1450)
     routes(checks, a, c, pod_a, pod_c)

@@ -31,10 +31,11 @@ class Node:
     the underlay, "4", "6" or "46"; IPv6 needs a lab with ipv6. `shared`: a port's mode; the addresses and the default route are then the
     kernel's, in the namespace."""
 
-    def __init__(self, lab, name, subnet="a", host=1, pod_cidr=None, cni_version="1.0.0", pod_cidr6=None, families="4", shared=None, **config):
+    def __init__(self, lab, name, subnet="a", host=1, pod_cidr=None, cni_version="1.0.0", pod_cidr6=None, families="4", shared=None, queues=1,
+                 **config):
         self.lab, self.name, self.pod_cidr, self.pod_cidr6 = lab, name, pod_cidr, pod_cidr6
         self.ns = lab.add_ns(name)
-        gateway = lab.plug(self.ns, subnet, name)
+        gateway = lab.plug(self.ns, subnet, name, queues)
         self.address = gateway.rsplit(".", 1)[0] + f".{host}"
         self.address6 = f"{SUBNETS6[subnet]}{host:x}" if "6" in families else None
         self.dir = os.path.join(lab.dir, name)

@@ -210,7 +210,9 @@ TEST_P(SharedNetdevTest, ManyFramesEachWay) {
 TEST_P(SharedNetdevTest, SuperPacketsOfAPodArriveWhole) {
   OpenTold(GetParam());
   // A veth's checksums stay unfinished, and with AF_XDP nobody can tell.
-  if (GetParam() == SharedMode::kAfXdp) ASSERT_TRUE(peer_->Exec("ethtool -K k0 tx off"));
+  if (GetParam() == SharedMode::kAfXdp) {
+    ASSERT_TRUE(peer_->Exec("ethtool -K k0 tx off"));
+  }
   pod_ = {.netns = pod_ns_->path(),
           .ifname = "eth0",
           .mac = *ParseMac(kPodMac),
