@@ -36,6 +36,7 @@ class Builder {
     l.vtep_mac = VtepMac(in_.state);
     for (const IpPrefix& subnet : in_.state.SubnetsOf(l.name).List()) {
       AddGateway(GatewayOf(subnet));
+      l.pod_subnets.push_back(subnet);
       t_->fib.Set(subnet, {.kind = RouteKind::kSubnetLocal, .why = "this node's pod subnet"});
     }
     l.pod_mtu = PodMtu(in_.state, in_.underlay, in_.ports);
@@ -44,11 +45,29 @@ class Builder {
     l.underlay_length = in_.underlay->address.length;
     l.underlay_address6 = in_.underlay->address6.address;
     l.underlay_length6 = in_.underlay->address6.length;
+    l.underlay_is_shared = in_.underlay->shared;
+    if (l.underlay_is_shared) LeaveToKernel();
     for (size_t i = 0; i < in_.ports.size(); ++i) {
       if (in_.ports[i].role != PortRole::kUnderlay || in_.ports[i].port == nullptr) continue;
       l.underlay_port = PortId(static_cast<uint16_t>(i));
       l.underlay_mac = in_.ports[i].mac;
     }
+  }
+
+  /// What pods send to the node's own underlay addresses goes to the host's endpoint, if there is one.
+  void LeaveToKernel() {
+    for (const IpAddress& a : UnderlayAddresses()) {
+      t_->fib.Set(IpPrefix::Make(a, a.bits()),
+                  {.kind = RouteKind::kSubnetLocal, .why = "the kernel's: pods reach it with hostInterface"});
+    }
+  }
+
+  std::vector<IpAddress> UnderlayAddresses() const {
+    std::vector<IpAddress> addresses;
+    for (const IpAddress& a : {t_->local.underlay_address, t_->local.underlay_address6}) {
+      if (!a.empty()) addresses.push_back(a);
+    }
+    return addresses;
   }
 
   void AddGateway(const IpAddress& a) {
@@ -112,10 +131,11 @@ class Builder {
     e.port = a.port;
     e.mac = a.record.mac;
     e.pod = a.record.pod;
-    for (const InterfaceAddress& address : a.record.addresses) {
-      e.addresses.push_back(address.address);
-      t_->endpoint_by_address[address.address] = a.slot;
+    for (const InterfaceAddress& address : a.record.addresses) e.addresses.push_back(address.address);
+    if (e.is_host && t_->local.underlay_is_shared) {
+      for (const IpAddress& own : UnderlayAddresses()) e.addresses.push_back(own);
     }
+    for (const IpAddress& address : e.addresses) t_->endpoint_by_address[address] = a.slot;
     for (const IpAddress& gateway : a.record.gateways) AddGateway(gateway);
     if (const EndpointPolicy* policy = in_.policy->Find(a.record.pod); policy != nullptr) e.policy = *policy;
     if (!IsSameAsBefore(e)) ++e.version;
@@ -165,6 +185,7 @@ class Builder {
                        .address6 = in_.underlay->address6};
     if (!in_.underlay->gateway.empty()) self.gateway = in_.underlay->gateway;
     if (!in_.underlay->gateway6.empty()) self.gateway6 = in_.underlay->gateway6;
+    self.routes = in_.kernel_routes;
     RoutePlan plan = BuildRoutes(self, *conf, NodesWithSubnets());
     const auto first = static_cast<uint32_t>(t_->adjacencies.size());
     for (NextHop& hop : plan.next_hops) Add({.hop = std::move(hop), .port = l.underlay_port});

@@ -7,6 +7,7 @@
 
 #include "control/config.h"
 #include "control/desired_state.h"
+#include "overlay/routes.h"
 #include "switch/tables.h"
 
 namespace podwire {
@@ -28,6 +29,8 @@ struct TablesInput {
   std::shared_ptr<const CompiledPolicy> policy;
   const Tables& previous;  ///< in force: endpoint versions go on from there
   MacAddr gateway_mac{};   ///< configured; empty: GatewayMac of the node
+  /// The kernel's by the underlay's interface, where the kernel keeps that.
+  std::span<const UnderlayRoute> kernel_routes{};
 };
 
 struct TablesResult {

@@ -6,6 +6,7 @@
 #include <iterator>
 #include <set>
 
+#include "control/config_underlay.h"
 #include "control/json_reader.h"
 #include "net/status.h"
 #include "pmd/pod_interface.h"
@@ -18,7 +19,6 @@ using nlohmann::json;
 constexpr unsigned kMaxCpu = 1023;  // what a cpu_set_t holds
 constexpr uint64_t kMaxWorkers = 64;
 constexpr size_t kMaxSocketPath = 107;
-constexpr size_t kMaxNeighbors = 2048;  // half of the table: the rest is for those that ARP finds
 
 bool IsDnsName(std::string_view name) {
   const auto alnum = [](char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'); };
@@ -123,152 +123,6 @@ absl::Status ReadPorts(const json& value, Config& c) {
   return absl::OkStatus();
 }
 
-/// The prefix's network or broadcast address, which is no host's (a /31 has none, RFC 3021), or in IPv6 the
-/// routers' anycast address (a /127 has none, RFC 6164).
-bool IsNoHost(const IpPrefix& prefix, const IpAddress& address) {
-  const uint8_t bits = address.bits();
-  if (prefix.length + 1 >= bits) return false;
-  if (address == prefix.address) return true;
-  const uint64_t last = (uint64_t{1} << (32 - prefix.length % 32)) - 1;
-  return address.is_v4() && address == Offset(prefix.address, last);
-}
-
-std::string NoHostError(const IpAddress& address) {
-  return fmt::format("{} is the prefix's {} address", ToString(address),
-                     address.is_v4() ? "network or broadcast" : "routers' anycast");
-}
-
-bool IsUnicast(const IpAddress& a) {
-  if (a.is_v4()) return a.bytes()[0] < 224;
-  return a.bytes()[0] != 0xff && a != *ParseIp("::") && a != *ParseIp("::1");
-}
-
-/// The value of `key`: one string, or an array of strings.
-std::vector<std::string> ReadStrings(JsonReader& r, std::string_view key, std::string_view expected) {
-  std::vector<std::string> texts;
-  const json* value = r.Get(key);
-  if (value == nullptr) return texts;
-  if (value->is_string()) return {value->get<std::string>()};
-  if (!value->is_array() || value->empty()) {
-    r.Fail(key, fmt::format("expected {}, not {}", expected, Brief(*value)));
-    return texts;
-  }
-  for (const json& item : *value) {
-    if (!item.is_string()) {
-      r.Fail(key, fmt::format("expected {}, not {}", expected, Brief(*value)));
-      return {};
-    }
-    texts.push_back(item.get<std::string>());
-  }
-  return texts;
-}
-
-absl::Status CheckUnderlayAddress(const InterfaceAddress& a) {
-  const unsigned longest = a.address.bits() - 1u, shortest = a.address.is_v4() ? 8 : 16;
-  if (a.length < shortest || a.length > longest) {
-    return InvalidArgument("expected a prefix length from {} to {}, not {}", shortest, longest, a.length);
-  }
-  if (IsNoHost(a.prefix(), a.address)) return InvalidArgument("{}", NoHostError(a.address));
-  if (!IsUnicast(a.address)) return InvalidArgument("{} is not a unicast address", ToString(a.address));
-  if (IsLinkLocal(a.address)) {
-    return InvalidArgument("{} is link-local: expected an address by which other nodes reach this one",
-                           ToString(a.address));
-  }
-  return absl::OkStatus();
-}
-
-absl::Status CheckGateway(const InterfaceAddress& own, const IpAddress& gateway) {
-  if (own.address.empty()) {
-    return InvalidArgument("{}: underlay.address has no {} address", ToString(gateway),
-                           gateway.is_v6() ? "IPv6" : "IPv4");
-  }
-  const IpPrefix prefix = own.prefix();
-  if (!prefix.Contains(gateway) && !IsLinkLocal(gateway))
-    return InvalidArgument("{} is not in {}", ToString(gateway), ToString(prefix));
-  if (IsNoHost(prefix, gateway)) return InvalidArgument("{}", NoHostError(gateway));
-  if (gateway == own.address) return InvalidArgument("is this node's own address");
-  return absl::OkStatus();
-}
-
-void ReadUnderlayAddresses(JsonReader& r, UnderlayConfig& u) {
-  r.Require("address", "this node's address on the underlay with its prefix length, like 192.0.2.1/24");
-  for (const std::string& text :
-       ReadStrings(r, "address", "an address like 192.0.2.1/24, or an array of one a family")) {
-    const auto parsed = ParseInterfaceAddress(text);
-    if (!parsed.ok()) return r.Fail("address", Message(parsed.status()));
-    InterfaceAddress& own = parsed->address.is_v6() ? u.address6 : u.address;
-    if (!own.address.empty())
-      return r.Fail("address", fmt::format("{} and {}: expected one a family", ToString(own), text));
-    if (const auto status = CheckUnderlayAddress(*parsed); !status.ok())
-      return r.Fail("address", Message(status));
-    own = *parsed;
-  }
-  if (!r.ok()) return;
-  for (const std::string& text : ReadStrings(r, "gateway", "an address, or an array of one a family")) {
-    const auto via = ParseIp(text);
-    if (!via.ok()) return r.Fail("gateway", Message(via.status()));
-    IpAddress& own = via->is_v6() ? u.gateway6 : u.gateway;
-    if (!own.empty())
-      return r.Fail("gateway", fmt::format("{} and {}: expected one a family", ToString(own), text));
-    const auto status = CheckGateway(via->is_v6() ? u.address6 : u.address, *via);
-    if (!status.ok()) return r.Fail("gateway", Message(status));
-    own = *via;
-  }
-}
-
-absl::Status CheckNeighbor(const UnderlayConfig& u, const IpAddress& address) {
-  const InterfaceAddress& own = address.is_v6() ? u.address6 : u.address;
-  if (own.address.empty()) {
-    return InvalidArgument("underlay.address has no {} address", address.is_v6() ? "IPv6" : "IPv4");
-  }
-  if (IsLinkLocal(address)) return absl::OkStatus();
-  const IpPrefix prefix = own.prefix();
-  if (!prefix.Contains(address) || address == own.address)
-    return InvalidArgument("is no other node's address in {}", ToString(prefix));
-  if (IsNoHost(prefix, address)) return InvalidArgument("{}", NoHostError(address));
-  return absl::OkStatus();
-}
-
-/// Neighbours by address, each on the underlay's own prefixes or link-local.
-absl::Status ReadNeighbors(const json& value, UnderlayConfig& u) {
-  constexpr std::string_view kPath = "underlay.neighbors";
-  if (!value.is_object())
-    return InvalidArgument("{}: expected an object of address and MAC, not {}", kPath, Brief(value));
-  if (value.size() > kMaxNeighbors) return InvalidArgument("{}: more than {}", kPath, kMaxNeighbors);
-  for (const auto& [text, mac_text] : value.items()) {
-    const std::string path = fmt::format("{}[\"{}\"]", kPath, text);
-    const auto address = ParseIp(text);
-    if (!address.ok()) return InvalidArgument("{}: {}", path, Message(address.status()));
-    if (const auto status = CheckNeighbor(u, *address); !status.ok())
-      return InvalidArgument("{}: {}", path, Message(status));
-    const auto mac = ReadUnicastMac(mac_text);
-    if (!mac.ok()) return InvalidArgument("{}: {}", path, Message(mac.status()));
-    u.neighbors.emplace_back(*address, *mac);
-  }
-  return absl::OkStatus();
-}
-
-absl::Status ReadUnderlay(const json& value, Config& c) {
-  JsonReader r(value, "underlay");
-  UnderlayConfig u;
-  r.Require("port", "the name of one of ports");
-  r.String("port", u.port);
-  const bool known = std::ranges::any_of(c.ports, [&](const PortConfig& p) { return p.name == u.port; });
-  if (r.ok() && !known) r.Fail("port", fmt::format("no port in ports is called \"{}\"", u.port));
-  const bool trunk = std::ranges::any_of(c.ports, [&](const PortConfig& p) {
-    const auto* tap = std::get_if<TapOptions>(&p.options);
-    return p.name == u.port && tap != nullptr && tap->trunk;
-  });
-  if (r.ok() && trunk) r.Fail("port", fmt::format("port {} is a trunk for pods: expected another", u.port));
-  ReadUnderlayAddresses(r, u);
-  r.Number("mtu", u.mtu, kMinMtu, kMaxMtu);
-  if (const json* neighbors = r.Get("neighbors"); neighbors != nullptr && r.ok())
-    r.Fail(ReadNeighbors(*neighbors, u));
-  RETURN_IF_ERROR(r.Finish());
-  c.underlay = std::move(u);
-  return absl::OkStatus();
-}
-
 absl::Status ReadPolicyLog(const json& value, PolicyLogConfig& log) {
   JsonReader r(value, "policyLog");
   r.String("file", log.file);
@@ -363,6 +217,11 @@ absl::StatusOr<Config> ParseConfig(std::string_view text) {
   }
   r.Choice("logLevel", c.log_level, {"trace", "debug", "info", "warn", "error"});
   if (const json* log = r.Get("policyLog")) r.Fail(ReadPolicyLog(*log, c.policy_log));
+  for (size_t i = 0; i < c.ports.size(); ++i) {
+    if (IsShared(c.ports[i]) && (!c.underlay || c.underlay->port != c.ports[i].name))
+      r.Fail(fmt::format("ports[{}].shared", i),
+             "only the underlay's port shares its interface with the kernel");
+  }
   RETURN_IF_ERROR(r.Finish());
   return c;
 }

@@ -41,6 +41,8 @@ struct UnderlayConfig {
   uint16_t mtu = 0;             ///< 0: the port's
   InterfaceAddress address6{};  ///< IPv6; empty: none
   IpAddress gateway6{};         ///< may be link-local
+  /// The kernel keeps the port's interface and has the addresses. None here: its own, found at start.
+  bool shared = false;
   /// Neighbours whose MAC is fixed: nobody asks for them and no answer changes them.
   std::vector<std::pair<IpAddress, MacAddr>> neighbors{};
 };
@@ -84,6 +86,13 @@ struct Config {
 absl::StatusOr<Config> ParseConfig(std::string_view text);
 /// The same of a file, whose name then comes first.
 absl::StatusOr<Config> LoadConfig(const std::string& file);
+
+/// A netdev whose interface stays the kernel's.
+bool IsShared(const PortConfig& port);
+/// That of the underlay's port; empty unless it is one.
+std::string SharedInterface(const Config& config);
+/// Whether this can be a node's address on the underlay; InvalidArgument says why not.
+absl::Status CheckUnderlayAddress(const InterfaceAddress& address);
 
 /// A string that is the MAC address of one station, not of a group and not all zero.
 absl::StatusOr<MacAddr> ReadUnicastMac(const nlohmann::json& value);

@@ -44,6 +44,15 @@ NetdevOptions ReadNetdev(JsonReader& r) {
   NetdevOptions o;
   RequireString(r, "interface", "the name of a kernel interface", o.interface);
   if (o.interface.size() > 15) r.Fail("interface", "expected at most 15 bytes");
+  r.Bool("shared", o.shared);
+  std::string mode{ToString(o.mode)};
+  r.Choice("mode", mode, {"auto", "af_xdp", "af_packet"});
+  if (mode == "af_xdp") o.mode = SharedMode::kAfXdp;
+  if (mode == "af_packet") o.mode = SharedMode::kAfPacket;
+  r.Number("queues", o.queues, 1, 64);
+  for (const char* key : {"mode", "queues"}) {
+    if (!o.shared && r.Get(key) != nullptr) r.Fail(key, "expected with \"shared\": true only");
+  }
   return o;
 }
 
@@ -146,7 +155,14 @@ std::vector<std::pair<std::string, std::string>> PortOptions(const PortConfig& p
       if (o.trunk) result.emplace_back("trunk", "true");
       return result;
     }
-    Options operator()(const NetdevOptions& o) const { return {{"interface", o.interface}}; }
+    Options operator()(const NetdevOptions& o) const {
+      Options result{{"interface", o.interface}};
+      if (!o.shared) return result;
+      result.emplace_back("shared", "true");
+      result.emplace_back("mode", ToString(o.mode));
+      if (o.queues != 0) result.emplace_back("queues", std::to_string(o.queues));
+      return result;
+    }
     Options operator()(const VhostUserOptions& o) const {
       return {{"socket", o.socket_path},
               {"queues", std::to_string(o.queues)},
@@ -183,7 +199,7 @@ absl::StatusOr<PortConfig> ParsePortOptions(const std::string& name, const std::
     const bool is_number = error == std::errc{} && end == text.data() + text.size();
     if (key == "queues" && is_number) {
       value[key] = number;
-    } else if ((key == "client" || key == "promiscuous" || key == "trunk") &&
+    } else if ((key == "client" || key == "promiscuous" || key == "trunk" || key == "shared") &&
                (text == "true" || text == "false")) {
       value[key] = text == "true";
     } else {

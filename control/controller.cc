@@ -112,7 +112,7 @@ absl::Status Controller::Load() {
 
 namespace {
 
-/// The underlay's port learns which tunnel ends here.
+/// The underlay's port learns which tunnel ends here, and which pods do.
 void TellUnderlay(const Tables& t) {
   const LocalNode& l = t.local;
   if (l.underlay_port == kNoPort) return;
@@ -122,7 +122,9 @@ void TellUnderlay(const Tables& t) {
     if (l.underlay_address.is_v4()) tunnel.address = l.underlay_address.v4();
     if (l.underlay_address6.is_v6()) tunnel.address6 = l.underlay_address6.v6();
   }
-  t.ports[l.underlay_port.value()].port->SetTunnel(tunnel);
+  Port& port = *t.ports[l.underlay_port.value()].port;
+  port.SetTunnel(tunnel);
+  port.SetPodSubnets(l.pod_subnets);
 }
 
 }  // namespace
@@ -151,12 +153,14 @@ void Controller::Publish() {
                                      .underlay = config_.underlay ? &*config_.underlay : nullptr,
                                      .policy = policy_,
                                      .previous = *previous,
-                                     .gateway_mac = config_.gateway_mac});
+                                     .gateway_mac = config_.gateway_mac,
+                                     .kernel_routes = state_.kernel_routes});
   TellUnderlay(*result.tables);
   const LocalNode& before = previous->local;
   const LocalNode now = result.tables->local;
   engine_.publish(std::move(result.tables));
-  if (now.underlay_port != kNoPort && now.underlay_mac != before.underlay_mac) engine_.announce_underlay();
+  const bool announce = now.underlay_port != kNoPort && !now.underlay_is_shared;
+  if (announce && now.underlay_mac != before.underlay_mac) engine_.announce_underlay();
   for (const std::string& w : result.warnings) {
     if (std::ranges::find(state_.warnings, w) == state_.warnings.end()) spdlog::warn("msg=\"{}\"", w);
   }
@@ -237,6 +241,10 @@ absl::Status Controller::ResumePort(const std::string& name, std::unique_ptr<Por
                     entry->port = std::move(port);
                     entry->suspended = false;
                   }});
+}
+
+absl::Status Controller::SetKernelRoutes(std::vector<UnderlayRoute> routes) {
+  return Run({.commit = [&] { state_.kernel_routes = std::move(routes); }});
 }
 
 absl::StatusOr<PortId> Controller::AddPort(const PortConfig& config, std::unique_ptr<Port> port,

@@ -39,6 +39,7 @@ struct ControlState {
   std::vector<bool> slots;       ///< by EndpointId: taken
   Ipam ipam;                     ///< strand only
   std::vector<std::string> warnings;
+  std::vector<UnderlayRoute> kernel_routes;  ///< by the underlay's interface, where the kernel keeps that
 
   const PortEntry* FindPort(const std::string& name) const;
   /// A port for a pod: NotFound; FailedPrecondition when it is somebody's.
@@ -81,6 +82,9 @@ class Controller {
   absl::StatusOr<std::vector<ObjectResult>> Apply(ParsedObjects& parsed, bool dry_run);
   /// Objects that do not exist are reported as unchanged; a namespace takes its pods and policies along.
   absl::StatusOr<std::vector<ObjectResult>> Delete(const std::vector<ObjectId>& ids);
+
+  /// The kernel's routes by the underlay's interface have become these.
+  absl::Status SetKernelRoutes(std::vector<UnderlayRoute> routes);
 
   /// Puts a port that is up into the switch. AlreadyExists: the name is taken.
   absl::StatusOr<PortId> AddPort(const PortConfig& config, std::unique_ptr<Port> port, PortRole role);

@@ -2,6 +2,7 @@
 
 #include "control/explain.h"
 #include "control/inspect_drops.h"
+#include "control/kernel_table.h"
 #include "control/protocol_names.h"
 #include "control/services.h"
 #include "inspect.grpc.pb.h"
@@ -10,6 +11,20 @@
 
 namespace podwire {
 namespace {
+
+/// The kernel may take an address away from an interface that it shares.
+void WarnOfLostAddresses(const Config& config, v1::Status& out) {
+  if (!config.underlay->shared) return;
+  const std::string interface = SharedInterface(config);
+  const auto addresses = ReadKernelAddresses(interface);
+  if (!addresses.ok()) return;  // the port's link says so
+  for (const IpAddress& lost : LostAddresses(*config.underlay, *addresses)) {
+    out.add_warnings(fmt::format(
+        "{} has {} no longer, by which other nodes reach this one: give it back, or restart podwired to "
+        "take another",
+        interface, ToString(lost)));
+  }
+}
 
 void FillNetwork(const ControlState& s, const Tables& t, const Config& config, v1::Status& out) {
   const DesiredState& d = s.desired;
@@ -27,9 +42,11 @@ void FillNetwork(const ControlState& s, const Tables& t, const Config& config, v
     const auto address = [](const InterfaceAddress& a) { return a.address.empty() ? "" : ToString(a); };
     const auto gateway = [](const IpAddress& a) { return a.empty() ? "" : ToString(a); };
     const std::string gateways = join(gateway(u.gateway), gateway(u.gateway6));
+    const char* no_gateway = u.shared ? "the kernel's" : "none";
     out.set_underlay(fmt::format("port {}, address {}, gateway {}", u.port,
                                  join(address(u.address), address(u.address6)),
-                                 gateways.empty() ? "none" : gateways));
+                                 gateways.empty() ? no_gateway : gateways));
+    WarnOfLostAddresses(config, out);
   }
   out.set_pod_mtu(t.local.pod_mtu);
   out.set_nodes(static_cast<uint32_t>(d.nodes().size()));

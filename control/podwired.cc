@@ -15,6 +15,8 @@
 #include "control/attacher.h"
 #include "control/controller.h"
 #include "control/host_interface.h"
+#include "control/kernel_table.h"
+#include "control/kernel_underlay.h"
 #include "control/port_keeper.h"
 #include "control/server.h"
 #include "control/services.h"
@@ -104,11 +106,48 @@ absl::Status OpenPorts(const Config& config, const PortContext& context, Control
   for (const PortConfig& p : config.ports) {
     auto port = CreatePort(p, context);
     if (!port.ok()) return Annotate(port.status(), "port " + p.name);
+    const std::string how = (*port)->how();
     const auto id = controller.AddPort(p, *std::move(port), RoleOf(config, p));
     if (!id.ok()) return id.status();
-    spdlog::info("msg=\"port up\" port={} kind={}", p.name, ToString(p.kind()));
+    spdlog::info("msg=\"port up\" port={} kind={}{}", p.name, ToString(p.kind()),
+                 how.empty() ? "" : fmt::format(" how=\"{}\"", how));
   }
   return absl::OkStatus();
+}
+
+/// An underlay on an interface that the kernel keeps has the kernel's address.
+absl::Status TakeKernelAddresses(Config& config) {
+  if (!config.underlay || !config.underlay->shared) return absl::OkStatus();
+  const std::string interface = SharedInterface(config);
+  ASSIGN_OR_RETURN(const auto addresses, ReadKernelAddresses(interface));
+  RETURN_IF_ERROR(ResolveUnderlayAddresses(*config.underlay, interface, addresses));
+  for (const InterfaceAddress& a : {config.underlay->address, config.underlay->address6}) {
+    if (!a.address.empty())
+      spdlog::info("msg=\"underlay address\" address={} interface={}", ToString(a), interface);
+  }
+  return absl::OkStatus();
+}
+
+/// And its neighbours and routes. Null for other underlays.
+absl::StatusOr<std::unique_ptr<KernelUnderlay>> FollowKernel(const Config& config, Controller& controller,
+                                                             Switch& sw) {
+  if (!config.underlay || !config.underlay->shared) return nullptr;
+  return KernelUnderlay::Start(
+      SharedInterface(config),
+      {.request_fd = sw.neighbor_request_fd(),
+       .take_requests = [&sw](const auto& fn) { sw.TakeNeighborRequests(fn); },
+       .set_neighbor = [&sw](const IpAddress& address, const MacAddr& mac) { sw.SetNeighbor(address, mac); },
+       .neighbors =
+           [&sw] {
+             std::vector<IpAddress> addresses;
+             for (const NeighborRecord& n : sw.ReadNeighbors()) addresses.push_back(n.address);
+             return addresses;
+           },
+       .set_routes =
+           [&controller](std::vector<UnderlayRoute> routes) {
+             const absl::Status status = controller.SetKernelRoutes(std::move(routes));
+             if (!status.ok()) spdlog::warn("msg=\"the kernel's routes\" error=\"{}\"", Message(status));
+           }});
 }
 
 int WaitForSignal(const sigset_t& signals) {
@@ -139,10 +178,11 @@ absl::Status Serve(const Config& config, const sigset_t& signals, Daemon& daemon
   return absl::OkStatus();
 }
 
-absl::Status Run(const Config& config, const sigset_t& signals) {
+absl::Status Run(Config config, const sigset_t& signals) {
   ASSIGN_OR_RETURN(const StateDir state_dir, StateDir::Lock(config.state_dir));
   ASSIGN_OR_RETURN(const auto store, Store::Open(state_dir.File("podwire.db")));
   mkdir(state_dir.File("vhost").c_str(), 0700);
+  RETURN_IF_ERROR(TakeKernelAddresses(config));
   const unsigned cpus = std::thread::hardware_concurrency();  // before EAL pins this thread
   ASSIGN_OR_RETURN(const EalInfo eal, InitEal(EalOptionsOf(config)));
   const EalGuard eal_guard;
@@ -159,6 +199,7 @@ absl::Status Run(const Config& config, const sigset_t& signals) {
   RETURN_IF_ERROR(OutliveLostGuestMemory());
   const PortContext context{.pools = *pools, .workers = sw->max_workers()};
   RETURN_IF_ERROR(OpenPorts(config, context, controller));
+  ASSIGN_OR_RETURN(const auto kernel_underlay, FollowKernel(config, controller, *sw));
   Attacher attacher(controller, {.create_port = [&](const PortConfig& p) { return CreatePort(p, context); }});
   RETURN_IF_ERROR(attacher.Recover());
   HostInterface host_interface(controller, attacher);

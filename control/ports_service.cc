@@ -26,6 +26,7 @@ v1::Port ToProto(const PortEntry& entry, size_t id) {
   p.set_name(entry.config.name);
   p.set_kind(std::string(ToString(entry.config.kind())));
   for (const auto& [key, value] : PortOptions(entry.config)) (*p.mutable_options())[key] = value;
+  if (const std::string how = entry.port->how(); !how.empty()) (*p.mutable_options())["how"] = how;
   p.set_mtu(entry.port->mtu());
   p.set_mac(entry.port->mac().empty() ? "" : ToString(entry.port->mac()));
   p.set_role(RoleName(entry.role));
@@ -88,6 +89,10 @@ class PortsService final : public v1::Ports::Service {
     if (const auto* tap = std::get_if<TapOptions>(&config->options); tap != nullptr && tap->trunk)
       return ToGrpc(InvalidArgument(
           "options.trunk: a trunk must be there from the start: put it into podwired's configuration"));
+    if (IsShared(*config)) {
+      return ToGrpc(InvalidArgument(
+          "options.shared: only the underlay's port, in the configuration file, shares its interface"));
+    }
     const std::lock_guard lock(mutex_);  // the name is free until the port is in
     const bool exists =
         d_.controller.Read([&](const ControlState& s) { return s.FindPort(config->name) != nullptr; });

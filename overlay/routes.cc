@@ -38,6 +38,9 @@ class Planner {
       AddHost(family, {}, AddressOf(family).prefix(), "underlay subnet");
       const IpPrefix all = IpPrefix::Make(AddressOf(family).address, 0);
       if (GatewayOf(family)) AddHost(family, *GatewayOf(family), all, "underlay gateway");
+      for (const UnderlayRoute& r : self_.routes) {
+        if (IsToHosts(r, family)) AddHost(family, r.gateway, r.prefix, "kernel route");
+      }
     }
   }
 
@@ -53,6 +56,26 @@ class Planner {
   }
   const std::optional<IpAddress>& GatewayOf(IpFamily family) const {
     return family == IpFamily::kV6 ? self_.gateway6 : self_.gateway;
+  }
+  /// The way to an underlay address beyond the underlay's subnet.
+  std::optional<IpAddress> GatewayTo(const IpAddress& remote) const {
+    if (const auto& configured = GatewayOf(remote.family())) return configured;
+    const UnderlayRoute* best = nullptr;
+    for (const UnderlayRoute& r : self_.routes) {
+      const bool longer = best == nullptr || r.prefix.length > best->prefix.length;
+      if (r.prefix.address.family() == remote.family() && r.prefix.Contains(remote) && longer) best = &r;
+    }
+    return best == nullptr ? std::nullopt : std::optional(best->gateway);
+  }
+  /// Not to pods: whose are where, the nodes say.
+  bool IsToHosts(const UnderlayRoute& r, IpFamily family) const {
+    if (r.prefix.address.family() != family || GatewayOf(family) || r.prefix == AddressOf(family).prefix())
+      return false;
+    const auto is_pods = [&](const auto& network) {
+      return network && network->network.address.family() == family &&
+             network->network.length <= r.prefix.length && network->network.Contains(r.prefix.address);
+    };
+    return !is_pods(conf_.v4) && !is_pods(conf_.v6);
   }
   bool Has(IpFamily family) const { return !AddressOf(family).address.empty(); }
   /// Whether tunnel packets may have an outer header of the family.
@@ -133,7 +156,8 @@ class Planner {
                   fmt::format("host-gw needs it on the underlay's own subnet {}, but it is at {}; use vxlan",
                               ToString(subnet), ToString(remote)));
     }
-    if (!on_link && !GatewayOf(outer)) {
+    const std::optional<IpAddress> gateway = on_link ? std::nullopt : GatewayTo(remote);
+    if (!on_link && !gateway) {
       return Warn(node, family,
                   fmt::format("{} is beyond the underlay subnet {} and no underlay gateway is configured",
                               ToString(remote), ToString(subnet)));
@@ -149,7 +173,7 @@ class Planner {
     }
     const size_t hop = AddHop({.kind = kind,
                                .node = node.name,
-                               .neighbor = on_link ? remote : *GatewayOf(outer),
+                               .neighbor = gateway.value_or(remote),
                                .remote = direct ? IpAddress() : remote},
                               family, vtep_mac);
     const char* how = kind == NextHop::Kind::kDirect  ? "direct"

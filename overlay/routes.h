@@ -12,6 +12,13 @@
 
 namespace podwire {
 
+/// A route of the kernel's by the underlay's interface.
+struct UnderlayRoute {
+  IpPrefix prefix;
+  IpAddress gateway;
+  bool operator==(const UnderlayRoute&) const = default;
+};
+
 /// This node's place on the underlay.
 struct LocalUnderlay {
   std::string node;
@@ -22,6 +29,8 @@ struct LocalUnderlay {
   MacAddr vtep_mac;
   InterfaceAddress address6{};  ///< "2001:db8::1/64"; empty: no IPv6
   std::optional<IpAddress> gateway6{};
+  /// What is beyond the underlay's subnets, by families that have no gateway above.
+  std::span<const UnderlayRoute> routes{};
 };
 
 struct Route {

@@ -1,12 +1,8 @@
 #include <arpa/inet.h>
-#include <linux/ethtool.h>
 #include <linux/filter.h>
 #include <linux/if_packet.h>
-#include <linux/sockios.h>
 #include <net/ethernet.h>
-#include <net/if.h>
-#include <net/if_arp.h>
-#include <sys/ioctl.h>
+#include <sys/socket.h>
 
 #include <algorithm>
 #include <array>
@@ -22,9 +18,12 @@
 #include <rte_ip.h>
 
 #include "net/status.h"
+#include "pmd/netdev_info.h"
 #include "pmd/pod_interface.h"
 #include "pmd/port_kinds.h"
+#include "pmd/shared_netdev.h"
 #include "pmd/udp_super_packet.h"
+#include "pmd/uplink_filter.h"
 #include "pmd/vnet_port.h"
 
 namespace podwire {
@@ -32,13 +31,6 @@ namespace {
 
 constexpr int kSocketBytes = 16 << 20;
 constexpr uint16_t kReadBurst = 16;  // each holds a big mbuf
-
-/// What the kernel says of an interface.
-struct Netdev {
-  int ifindex = 0;
-  MacAddr mac;
-  uint16_t mtu = 0;
-};
 
 /// The kernel's word on a UDP datagram is of its own checksum; nobody has looked at one in a packet inside.
 void ForgetUdpVerdict(rte_mbuf& m) {
@@ -52,8 +44,10 @@ void ForgetUdpVerdict(rte_mbuf& m) {
 
 class NetdevPort : public VnetPort {
  public:
-  NetdevPort(const PortConfig& config, const PortContext& context, Fd socket, const Netdev& netdev)
-      : VnetPort(config, context, std::move(socket)), netdev_(netdev) {
+  /// `filter`: of an interface that the kernel keeps.
+  NetdevPort(const PortConfig& config, const PortContext& context, Fd socket, const NetdevInfo& netdev,
+             std::unique_ptr<UplinkFilter> filter)
+      : VnetPort(config, context, std::move(socket)), netdev_(netdev), filter_(std::move(filter)) {
     set_mtu(netdev.mtu);
     takes_bundles_ = true;
   }
@@ -71,26 +65,18 @@ class NetdevPort : public VnetPort {
   void SetTunnel(const UdpTunnel& tunnel) override {
     const auto words = std::bit_cast<TunnelWords>(tunnel);
     for (size_t i = 0; i < words.size(); ++i) tunnel_[i].store(words[i], std::memory_order_relaxed);
+    if (filter_ != nullptr) filter_->SetTunnel(tunnel);
   }
+  void SetPodSubnets(std::span<const IpPrefix> subnets) override {
+    if (filter_ != nullptr) filter_->SetPodSubnets(subnets);
+  }
+  std::string how() const override { return filter_ == nullptr ? "" : "af_packet"; }
 
   MacAddr mac() const override { return netdev_.mac; }
 
-  bool link_up() const override {
-    ifreq request = {};
-    request.ifr_ifindex = netdev_.ifindex;
-    if (gone() || ioctl(fd(), SIOCGIFNAME, &request) < 0) return false;
-    // Not IFF_RUNNING, which follows the carrier up to a second later.
-    ethtool_value carrier = {.cmd = ETHTOOL_GLINK, .data = 0};
-    request.ifr_data = reinterpret_cast<char*>(&carrier);
-    return ioctl(fd(), SIOCETHTOOL, &request) == 0 && carrier.data != 0;
-  }
+  bool link_up() const override { return !gone() && HasLink(fd(), netdev_.ifindex); }
 
-  std::string Vanished() const override {
-    ifreq request = {};
-    request.ifr_ifindex = netdev_.ifindex;
-    const bool there = !gone() && (ioctl(fd(), SIOCGIFNAME, &request) == 0 || errno != ENODEV);
-    return there ? "" : "its interface was removed";
-  }
+  std::string Vanished() const override { return VanishedNetdev(fd(), netdev_.ifindex); }
 
   PortStats Stats() const override {
     PortStats stats = VnetPort::Stats();
@@ -171,7 +157,8 @@ class NetdevPort : public VnetPort {
     return i;
   }
 
-  const Netdev netdev_;
+  const NetdevInfo netdev_;
+  const std::unique_ptr<UplinkFilter> filter_;
   /// In words, for an atomic value of this size has a lock. To see half of a new one does no harm: what is
   /// not known to be to the tunnel is cut up, and what was joined is looked at again by the switch.
   std::array<std::atomic<uint64_t>, std::tuple_size_v<TunnelWords>> tunnel_{};
@@ -182,27 +169,6 @@ class NetdevPort : public VnetPort {
   UdpSplitter splitter_;
   mutable std::atomic<uint64_t> missed_{0};
 };
-
-absl::StatusOr<Netdev> Find(int socket, const std::string& interface) {
-  ifreq request = {};
-  interface.copy(request.ifr_name, IFNAMSIZ - 1);
-  Netdev netdev;
-  if (ioctl(socket, SIOCGIFINDEX, &request) < 0) return ErrnoError(errno, "interface {}", interface);
-  netdev.ifindex = request.ifr_ifindex;
-  if (ioctl(socket, SIOCGIFFLAGS, &request) < 0) return ErrnoError(errno, "interface {}", interface);
-  if ((request.ifr_flags & IFF_UP) == 0) {
-    return Error(absl::StatusCode::kFailedPrecondition, "interface {0} is down: ip link set {0} up",
-                 interface);
-  }
-  if (ioctl(socket, SIOCGIFHWADDR, &request) < 0) return ErrnoError(errno, "interface {}", interface);
-  if (request.ifr_hwaddr.sa_family != ARPHRD_ETHER) {
-    return InvalidArgument("interface {} is not Ethernet", interface);
-  }
-  std::memcpy(netdev.mac.bytes.data(), request.ifr_hwaddr.sa_data, sizeof(MacAddr));
-  if (ioctl(socket, SIOCGIFMTU, &request) < 0) return ErrnoError(errno, "interface {}", interface);
-  netdev.mtu = static_cast<uint16_t>(std::min(request.ifr_mtu, 65535));
-  return netdev;
-}
 
 /// Refuses frames of a VLAN: the kernel takes the tag out of the bytes, so they would look like ours.
 absl::Status RefuseVlans(int socket) {
@@ -226,12 +192,12 @@ absl::Status SetOption(int socket, int level, int option, int value, const char*
   return absl::OkStatus();
 }
 
-absl::Status Configure(int socket, int ifindex) {
+absl::Status Configure(int socket, int ifindex, UplinkFilter* filter) {
   RETURN_IF_ERROR(SetOption(socket, SOL_PACKET, PACKET_VNET_HDR, 1, "PACKET_VNET_HDR"));
   RETURN_IF_ERROR(SetOption(socket, SOL_PACKET, PACKET_IGNORE_OUTGOING, 1, "PACKET_IGNORE_OUTGOING"));
   RETURN_IF_ERROR(SetOption(socket, SOL_SOCKET, SO_RCVBUFFORCE, kSocketBytes, "SO_RCVBUFFORCE"));
   RETURN_IF_ERROR(SetOption(socket, SOL_SOCKET, SO_SNDBUFFORCE, kSocketBytes, "SO_SNDBUFFORCE"));
-  RETURN_IF_ERROR(RefuseVlans(socket));
+  RETURN_IF_ERROR(filter == nullptr ? RefuseVlans(socket) : filter->FilterSocket(socket));
   sockaddr_ll address = {};
   address.sll_family = AF_PACKET;
   address.sll_protocol = htons(ETH_P_ALL);
@@ -243,14 +209,20 @@ absl::Status Configure(int socket, int ifindex) {
 
 }  // namespace
 
-PortOr CreateNetdevPort(const PortConfig& config, const NetdevOptions& options, const PortContext& context) {
-  RETURN_IF_ERROR(CheckInterfaceName(options.interface));
+PortOr CreatePacketPort(const PortConfig& config, const PortContext& context, const std::string& interface,
+                        std::unique_ptr<UplinkFilter> filter) {
   // Protocol 0: nothing arrives before everything is set.
   Fd fd(socket(AF_PACKET, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
   if (!fd.valid()) return ErrnoError(errno, "AF_PACKET socket (CAP_NET_RAW needed)");
-  ASSIGN_OR_RETURN(const Netdev netdev, Find(fd.get(), options.interface));
-  RETURN_IF_ERROR(Annotate(Configure(fd.get(), netdev.ifindex), "interface " + options.interface));
-  return std::make_unique<NetdevPort>(config, context, std::move(fd), netdev);
+  ASSIGN_OR_RETURN(const NetdevInfo netdev, FindNetdev(fd.get(), interface));
+  RETURN_IF_ERROR(Annotate(Configure(fd.get(), netdev.ifindex, filter.get()), "interface " + interface));
+  return std::make_unique<NetdevPort>(config, context, std::move(fd), netdev, std::move(filter));
+}
+
+PortOr CreateNetdevPort(const PortConfig& config, const NetdevOptions& options, const PortContext& context) {
+  RETURN_IF_ERROR(CheckInterfaceName(options.interface));
+  if (options.shared) return CreateSharedNetdevPort(config, options, context);
+  return CreatePacketPort(config, context, options.interface, nullptr);
 }
 
 }  // namespace podwire

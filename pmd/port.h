@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <variant>
@@ -33,9 +34,23 @@ struct TapOptions {
   bool persistent = true;  ///< the device survives this process (kill -9 included); Destroy() removes it
   bool trunk = false;      ///< pods' macvlans are made on it
 };
-/// An existing kernel interface by AF_PACKET.
+/// How frames of an interface that the kernel keeps reach podwire.
+enum class SharedMode : uint8_t {
+  kAuto,  ///< AF_XDP if that is zero-copy, else AF_PACKET
+  kAfXdp,
+  kAfPacket
+};
+/// "auto", "af_xdp", "af_packet".
+std::string_view ToString(SharedMode mode);
+
+/// An existing kernel interface, by AF_PACKET as a whole or shared with the kernel.
 struct NetdevOptions {
   std::string interface;
+  /// The interface stays the kernel's, with its addresses: the port gets what SetTunnel and SetPodSubnets
+  /// say.
+  bool shared = false;
+  SharedMode mode = SharedMode::kAuto;  ///< of a shared one
+  uint16_t queues = 0;                  ///< of AF_XDP: must be as many as the interface has; 0: not checked
 };
 /// A vhost-user socket for a virtio-user pod or a virtual machine.
 struct VhostUserOptions {
@@ -151,6 +166,11 @@ class Port {
   /// Tells the port of the tunnel that ends behind it, {} of none; ports that could join its packets do.
   /// Control thread.
   virtual void SetTunnel(const UdpTunnel&) {}
+  /// Tells a port that shares its interface with the kernel which addresses are this node's pods. Control
+  /// thread.
+  virtual void SetPodSubnets(std::span<const IpPrefix>) {}
+  /// For people, how it does its work where there is a choice: "af_xdp, native, zero-copy". Any thread.
+  virtual std::string how() const { return {}; }
   /// Removes what would outlive the process (a persistent tap); the port is dead afterwards.
   virtual absl::Status Destroy() { return absl::OkStatus(); }
 

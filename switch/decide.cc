@@ -20,10 +20,22 @@ bool IsOfNoHost(const IpAddress& a) {
   return a.is_v6() && std::memcmp(a.bytes().data(), kZero.data(), kZero.size()) == 0 && a.bytes()[15] <= 1;
 }
 
+bool IsUnderlayAddress(const LocalNode& local, const IpAddress& a) {
+  return a == (a.is_v4() ? local.underlay_address : local.underlay_address6);
+}
+
+bool IsGateway(const LocalNode& local, const IpAddress& a) {
+  return std::find(local.gateways.begin(), local.gateways.end(), a) != local.gateways.end();
+}
+
 bool IsOwnAddress(const LocalNode& local, const IpAddress& a) {
   if (IsLinkLocal(a)) return a.v6() == LinkLocalOf(local.gateway_mac);
-  return a == (a.is_v4() ? local.underlay_address : local.underlay_address6) ||
-         std::find(local.gateways.begin(), local.gateways.end(), a) != local.gateways.end();
+  return IsUnderlayAddress(local, a) || IsGateway(local, a);
+}
+
+/// Whether the switch itself gets what is sent to `a`.
+bool IsAnsweredHere(const LocalNode& local, const IpAddress& a) {
+  return IsOwnAddress(local, a) && !(local.underlay_is_shared && IsUnderlayAddress(local, a));
 }
 
 /// The switch's own addresses and the node's network stack: they always reach the node's pods (kubelet
@@ -59,7 +71,7 @@ Ends EndsOf(const Tables& t, const Headers& h) {
   return {.src = t.EndpointOf(h.src),
           .dst = t.EndpointOf(h.dst),
           .src_is_own = IsOwnAddress(t.local, h.src),
-          .dst_is_own = IsOwnAddress(t.local, h.dst)};
+          .dst_is_own = IsAnsweredHere(t.local, h.dst)};
 }
 
 DropReason CheckSource(const Tables& t, const Headers& h, const Ends& ends) {

@@ -181,6 +181,17 @@ void NeighborTable::TakeSolicitation(const IpAddress& address, const MacAddr& ma
   if (!same) StoreLocked(*slot, mac, now_ms - kReachableMs, now_ms);
 }
 
+void NeighborTable::Set(const IpAddress& address, const MacAddr& mac, uint32_t now_ms) noexcept {
+  if (!mac.empty()) return Learn(address, mac, now_ms, false);
+  const std::lock_guard lock(mutex_);
+  Slot* slot = LearningSlotLocked(address, now_ms, false);
+  if (slot == nullptr) return;
+  const uint64_t word = slot->word.load(std::memory_order_relaxed);
+  if ((word & kKnown) == 0) return;
+  slot->word.store(word & ~(kKnown | kMacMask), std::memory_order_release);
+  changes_.fetch_add(1, std::memory_order_release);
+}
+
 bool NeighborTable::SetPermanent(const IpAddress& address, const MacAddr& mac) noexcept {
   const std::lock_guard lock(mutex_);
   const NeighborId id = FindLocked(address, 0);
@@ -189,6 +200,12 @@ bool NeighborTable::SetPermanent(const IpAddress& address, const MacAddr& mac) n
   const uint64_t owner = slot.word.load(std::memory_order_relaxed) >> kOwnerShift;
   slot.word.store(owner << kOwnerShift | kPermanent | kKnown | Pack(mac), std::memory_order_release);
   return true;
+}
+
+IpAddress NeighborTable::AddressAt(uint16_t slot) const noexcept {
+  if (slot >= kCapacity) return {};
+  const std::lock_guard lock(mutex_);
+  return slots_[slot].address;
 }
 
 IpAddress NeighborTable::AddressOf(NeighborId id) const noexcept {

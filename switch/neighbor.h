@@ -76,6 +76,14 @@ class NeighborTable {
   /// false when the table is full.
   bool SetPermanent(const IpAddress& address, const MacAddr& mac) noexcept;
 
+  /// What somebody who knows says of `address`: it is at `mac`, or (empty) nobody is there. Ignored for
+  /// addresses without a slot.
+  void Set(const IpAddress& address, const MacAddr& mac, uint32_t now_ms) noexcept;
+
+  /// The slot without its owner: below kCapacity, for references that the table gave.
+  static uint16_t SlotOf(NeighborId id) noexcept { return id.value() & kCapacity; }
+  /// Whose MAC a slot is for; empty: nobody's.
+  IpAddress AddressAt(uint16_t slot) const noexcept;
   /// Whose MAC the slot is for; empty if it has another owner by now.
   IpAddress AddressOf(NeighborId id) const noexcept;
 

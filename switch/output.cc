@@ -115,9 +115,10 @@ void DropPacket(WorkerContext& w, BasicPacket<Key>& p, DropReason reason) noexce
 }
 
 void AskNeighbor(WorkerContext& w, NeighborId neighbor, const MacAddr& known) noexcept {
-  const IpAddress target = w.shared.neighbors.AddressOf(neighbor);
   const LocalNode& local = w.tables->local;
   if (local.underlay_port == kNoPort) return;
+  if (local.underlay_is_shared) return w.shared.neighbor_requests.Add(neighbor);
+  const IpAddress target = w.shared.neighbors.AddressOf(neighbor);
   rte_mempool& pool = w.shared.pools->small();
   rte_mbuf* m = nullptr;
   if (target.is_v4() && local.underlay_address.is_v4()) {

@@ -34,7 +34,7 @@ template <class Key>
 void EmitOwn(WorkerContext& w, BasicPacket<Key>& p) noexcept;
 
 /// Asks the underlay for the neighbour's MAC; at `known`, if that is not empty, to hear that it is still
-/// there.
+/// there. Where the kernel keeps the underlay's interface, has control ask the kernel.
 void AskNeighbor(WorkerContext& w, NeighborId neighbor, const MacAddr& known) noexcept;
 
 /// Tells the underlay where the node's addresses are, unasked.

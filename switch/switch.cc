@@ -257,6 +257,19 @@ void Switch::AnnounceUnderlay() {
   }
 }
 
+int Switch::neighbor_request_fd() const { return impl_->shared.neighbor_requests.fd(); }
+
+void Switch::TakeNeighborRequests(const std::function<void(const IpAddress&)>& fn) {
+  impl_->shared.neighbor_requests.Take([&](uint16_t slot) {
+    const IpAddress address = impl_->shared.neighbors.AddressAt(slot);
+    if (!address.empty()) fn(address);
+  });
+}
+
+void Switch::SetNeighbor(const IpAddress& address, const MacAddr& mac) {
+  impl_->shared.neighbors.Set(address, mac, impl_->shared.NowMs());
+}
+
 std::vector<NeighborRecord> Switch::ReadNeighbors() const {
   std::vector<NeighborRecord> records;
   for (const auto& e : impl_->shared.neighbors.Snapshot(impl_->shared.NowMs())) {

@@ -131,6 +131,14 @@ class Switch {
   std::vector<WorkerReport> ReadWorkers() const;
   std::vector<NeighborRecord> ReadNeighbors() const;
 
+  /// Where the kernel resolves the underlay's neighbours (LocalNode::underlay_is_shared): readable when
+  /// workers want some.
+  int neighbor_request_fd() const;
+  /// fn for each that they want. One thread.
+  void TakeNeighborRequests(const std::function<void(const IpAddress&)>& fn);
+  /// The kernel's answer: `mac`, or empty: nobody is there.
+  void SetNeighbor(const IpAddress& address, const MacAddr& mac);
+
   /// Calls fn for each cached flow, worker by worker, in bounded steps between the workers' bursts. fn
   /// returns false to stop.
   void ForEachFlow(const std::function<bool(const FlowRecord&)>& fn);

@@ -80,12 +80,15 @@ struct FibEntry {
 struct LocalNode {
   std::string name;
   std::vector<IpAddress> gateways;  ///< answered to pods: ARP, ICMP echo
-  MacAddr gateway_mac;              ///< the same on every pod port
-  IpAddress underlay_address;       ///< VTEP; empty: no underlay
+  std::vector<IpPrefix> pod_subnets;
+  MacAddr gateway_mac;         ///< the same on every pod port
+  IpAddress underlay_address;  ///< VTEP; empty: no underlay
   uint8_t underlay_length = 0;
   IpAddress underlay_address6;  ///< IPv6 VTEP; empty: no IPv6 underlay
   uint8_t underlay_length6 = 0;
   PortId underlay_port = kNoPort;
+  /// The kernel has the underlay's addresses and answers for them; it also resolves neighbours.
+  bool underlay_is_shared = false;
   MacAddr underlay_mac;
   MacAddr vtep_mac;
   Vni vni{1};

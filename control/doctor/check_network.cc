@@ -38,6 +38,28 @@ Findings CheckAddresses(const Machine& machine, const std::string& check, const 
   return findings;
 }
 
+/// Of an interface that podwire shares, the kernel must have the underlay's addresses.
+Findings CheckSharedAddresses(const Machine& machine, const Config& config, const std::string& check,
+                              const std::string& interface) {
+  std::vector<IpAddress> there;
+  for (const KernelAddress& a : machine.addresses()) {
+    if (a.interface == interface && !IsLinkLocal(a.address)) there.push_back(a.address);
+  }
+  if (there.empty()) {
+    return {Fail(check, fmt::format("{} is shared with the kernel, which has no address on it", interface),
+                 fmt::format("ip addr add ADDRESS/LENGTH dev {}", interface))};
+  }
+  Findings findings;
+  for (const IpAddress& own : {config.underlay->address.address, config.underlay->address6.address}) {
+    if (own.empty() || std::ranges::find(there, own) != there.end()) continue;
+    findings.push_back(Fail(
+        check,
+        fmt::format("\"underlay.address\" has {}, which the kernel has not on {}", ToString(own), interface),
+        "leave \"underlay.address\" out, or give an address of the interface's"));
+  }
+  return findings;
+}
+
 Findings CheckNetdev(const Machine& machine, const Config& config, const PortConfig& port,
                      const std::string& interface) {
   const std::string check = "port " + port.name;
@@ -52,7 +74,10 @@ Findings CheckNetdev(const Machine& machine, const Config& config, const PortCon
                  fmt::format("ip link set {} up; a cable, or the other end", interface))};
   }
   const bool is_underlay = config.underlay && config.underlay->port == port.name;
-  Findings findings = is_underlay ? CheckAddresses(machine, check, interface) : Findings();
+  Findings findings;
+  if (is_underlay && config.underlay->shared)
+    findings = CheckSharedAddresses(machine, config, check, interface);
+  if (is_underlay && !config.underlay->shared) findings = CheckAddresses(machine, check, interface);
   if (findings.empty()) findings.push_back(Pass(check, fmt::format("{} is up", interface)));
   return findings;
 }

@@ -286,6 +286,35 @@ TEST_F(BuildTablesTest, PolicyNeverStandsBetweenTheNodesOwnStackAndItsPods) {
   EXPECT_EQ(Decide(*tables_, forged).reason, DropReason::kSpoofedAddress) << "nor can anybody outside";
 }
 
+TEST_F(BuildTablesTest, ASharedUnderlaysAddressIsTheKernels) {
+  underlay_.shared = true;
+  Attach("dev", "web", "10.244.1.7/24", 0);
+  const auto to_node = [&](size_t from) {
+    Headers h{
+        .dst = *ParseIp("192.0.2.1"), .proto = 6, .dst_port = 22, .in_port = tables_->endpoints[from].port};
+    h.src = tables_->endpoints[from].addresses[0];
+    return Decide(*tables_, h);
+  };
+  EXPECT_TRUE(Build().local.underlay_is_shared);
+  EXPECT_EQ(tables_->local.pod_subnets, std::vector(1, *ParsePrefix("10.244.1.0/24")));
+  EXPECT_EQ(to_node(0).reason, DropReason::kNoRoute) << "the switch does not answer for it";
+  Attach("", "node-a", "10.244.1.2/24", 1, /*host=*/true);
+  Build();
+  EXPECT_EQ(to_node(0).action, Action::kDeliver) << "by hostInterface";
+  EXPECT_EQ(tables_->adjacencies[to_node(0).forwarding.next_hop.value()].endpoint, EndpointId(1));
+  Headers back{.src = *ParseIp("192.0.2.1"), .dst = *ParseIp("10.244.1.7"), .proto = 6, .dst_port = 4000};
+  back.in_port = tables_->endpoints[1].port;
+  EXPECT_EQ(Decide(*tables_, back).action, Action::kDeliver) << "the host may answer from it";
+  back.in_port = tables_->endpoints[0].port;
+  EXPECT_EQ(Decide(*tables_, back).reason, DropReason::kSpoofedAddress) << "a pod may not";
+  back.in_port = tables_->local.underlay_port;
+  EXPECT_EQ(Decide(*tables_, back).reason, DropReason::kSpoofedAddress) << "nor may anybody outside";
+  underlay_.shared = false;
+  Build();
+  EXPECT_EQ(to_node(0).action, Action::kLocal);
+  EXPECT_EQ(tables_->endpoints[1].addresses.size(), 1u);
+}
+
 TEST_F(BuildTablesTest, WarnsOfAnotherPublicIp) {
   state_.Put(One(OverlayNodeJson("node-a", "10.244.1.0/24", "192.0.2.77", "02:00:00:00:00:aa")));
   Build();

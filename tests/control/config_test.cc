@@ -250,6 +250,46 @@ TEST(ConfigTest, MissingKeysAreNamed) {
   EXPECT_TRUE(ErrorOf(json::object()).starts_with("node: missing"));
 }
 
+TEST(ConfigTest, AnInterfaceThatTheKernelKeeps) {
+  json document = Good();
+  json& port = document["ports"][0];
+  port["shared"] = true;
+  auto c = ParseConfig(document.dump());
+  ASSERT_TRUE(c.ok()) << Message(c.status());
+  EXPECT_TRUE(c->underlay->shared);
+  EXPECT_EQ(SharedInterface(*c), "eth0");
+  EXPECT_EQ(std::get<NetdevOptions>(c->ports[0].options).mode, SharedMode::kAuto);
+  port["mode"] = "af_xdp";
+  port["queues"] = 4;
+  document["underlay"] = {{"port", "uplink"}};
+  c = ParseConfig(document.dump());
+  ASSERT_TRUE(c.ok()) << Message(c.status());
+  const auto& netdev = std::get<NetdevOptions>(c->ports[0].options);
+  EXPECT_EQ(netdev.mode, SharedMode::kAfXdp);
+  EXPECT_EQ(netdev.queues, 4);
+  EXPECT_TRUE(c->underlay->address.address.empty()) << "the kernel's, to be found at start";
+  const auto again = ParsePortOptions("uplink", "netdev", 1500, PortOptions(c->ports[0]));
+  ASSERT_TRUE(again.ok()) << Message(again.status());
+  EXPECT_EQ(PortOptions(*again), PortOptions(c->ports[0]));
+
+  document["underlay"]["gateway"] = "192.0.2.254";
+  EXPECT_EQ(ErrorOf(document), "underlay.gateway: expected with underlay.address only");
+  document["underlay"].erase("gateway");
+  port["mode"] = "xdp";
+  EXPECT_TRUE(ErrorOf(document).starts_with("ports[0].mode: expected one of auto, af_xdp, af_packet"))
+      << ErrorOf(document);
+  port["mode"] = "af_packet";
+  port["shared"] = false;
+  EXPECT_EQ(ErrorOf(document), "ports[0].mode: expected with \"shared\": true only");
+  port = json::parse(R"({"name": "uplink", "kind": "netdev", "interface": "eth0"})");
+  EXPECT_TRUE(ErrorOf(document).starts_with("underlay.address: missing")) << ErrorOf(document);
+  document = Good();
+  document["ports"].push_back(
+      {{"name", "more"}, {"kind", "netdev"}, {"interface", "eth1"}, {"shared", true}});
+  EXPECT_TRUE(ErrorOf(document).starts_with("ports[5].shared: only the underlay's port"))
+      << ErrorOf(document);
+}
+
 TEST(ConfigTest, BadSyntaxAndRepeatedKeysAreRefused) {
   EXPECT_NE(Message(ParseConfig("{\"node\": ").status()).find("line 1"), std::string::npos);
   EXPECT_NE(Message(ParseConfig(R"({"node":"a","node":"b"})").status()).find("\"node\" is given twice"),

@@ -278,6 +278,20 @@ TEST_F(Doctor, NetdevUplink) {
               Is(Result::kFail, "port up", "no interface eth1", "ip link"));
 }
 
+TEST_F(Doctor, AnUplinkThatTheKernelKeepsHasItsAddress) {
+  Config config = NetdevConfig();
+  config.underlay->shared = true;
+  EXPECT_THAT(CheckNetwork(machine_, config)[0],
+              Is(Result::kFail, "port up", "eth1 is shared with the kernel, which has no address on it",
+                 "ip addr add"));
+  addresses_ = {{"eth1", *ParseIp("192.0.2.1")}};
+  EXPECT_THAT(CheckNetwork(machine_, config)[0], Is(Result::kPass, "port up", "eth1 is up"));
+  addresses_ = {{"eth1", *ParseIp("192.0.2.9")}, {"eth0", *ParseIp("192.0.2.1")}};
+  EXPECT_THAT(
+      CheckNetwork(machine_, config)[0],
+      Is(Result::kFail, "port up", "192.0.2.1, which the kernel has not on eth1", "underlay.address"));
+}
+
 TEST_F(Doctor, Mtu) {
   const Config larger = NetdevConfig(R"("port": "up", "address": "192.0.2.1/24", "mtu": 9000)");
   EXPECT_THAT(

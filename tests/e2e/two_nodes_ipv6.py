@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 """Pods with IPv6 on two nodes: BACKEND (vxlan, host-gw) and UNDERLAY (46: both families, 6: IPv6 only, 4: IPv4 only). With an
-underlay of both families, or one only of IPv4, the pods have both; else IPv6 only."""
+underlay of both families, or one only of IPv4, the pods have both; else IPv6 only. SHARED, if given, is the mode of ports that the kernel keeps."""
 import json
 import sys
 
@@ -47,13 +47,14 @@ def too_big(checks, node, target, mtu):
 
 
 def test(lab, checks):
-    backend, underlay = sys.argv[1:]
+    backend, underlay = sys.argv[1:3]
+    shared = sys.argv[3] if len(sys.argv) > 3 else None
     dual, outer = underlay != "6", 4 if underlay == "4" else 6
     mtu = 1500 - overhead(backend, outer)
     conf = {"EnableIPv6": True, "IPv6Network": "fd44::/48", "Backend": {"Type": backend},
             **({"Network": "10.244.0.0/16"} if dual else {"EnableIPv4": False})}
     a, b = (Node(lab, f"node-{name}", host=n, pod_cidr=f"10.244.{n}.0/24" if dual else None, pod_cidr6=f"fd44:0:0:{n}::/64",
-                 families=underlay, network=conf).start() for n, name in ((1, "a"), (2, "b")))
+                 families=underlay, network=conf, shared=shared).start() for n, name in ((1, "a"), (2, "b")))
     announce([a, b], backend)
     status = a.json("status")
     checks.check("fd44:0:0:1::/64" in status["podSubnet"] and not status.get("warnings"), "`status` has the IPv6 subnet, no warning", status)

@@ -82,11 +82,12 @@ class Lab:
             if cidr and via:
                 ip(self.router, "route", "replace", cidr, "via", via)
 
-    def plug(self, ns, subnet, name):
-        """A cable from the namespace (as eth0) to the underlay's subnet; returns the gateway's address."""
+    def plug(self, ns, subnet, name, queues=1):
+        """A cable from the namespace (as eth0, with so many queues) to the underlay's subnet; returns the gateway's address."""
         prefix, host = SUBNETS[subnet]
         port = f"to-{name}"[:15]
-        ip(self.router, "link", "add", port, "type", "veth", "peer", "name", "eth0", "netns", ns)
+        many = ["numrxqueues", queues, "numtxqueues", queues]
+        ip(self.router, "link", "add", port, *many, "type", "veth", "peer", "name", "eth0", *many, "netns", ns)
         ip(self.router, "link", "set", port, "master", f"br-{subnet}", "up")
         ip(ns, "link", "set", "eth0", "up")
         return f"{prefix}.{host}"

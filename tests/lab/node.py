@@ -6,7 +6,7 @@ import time
 
 from .lab import SUBNETS6, wait_for
 from .pod import Pod
-from .run import LabError, in_ns, sh
+from .run import LabError, in_ns, ip, sh
 
 
 # CPUs of each node's workers, "1" or "0,1".
@@ -28,12 +28,14 @@ def file_prefix(name, state_dir):
 
 class Node:
     """A podwire node: a namespace with an uplink whose addresses are podwired's, and pods attached by podwire-cni. `families`: of
-    the underlay, "4", "6" or "46"; IPv6 needs a lab with ipv6."""
+    the underlay, "4", "6" or "46"; IPv6 needs a lab with ipv6. `shared`: a port's mode; the addresses and the default route are then the
+    kernel's, in the namespace."""
 
-    def __init__(self, lab, name, subnet="a", host=1, pod_cidr=None, cni_version="1.0.0", pod_cidr6=None, families="4", **config):
+    def __init__(self, lab, name, subnet="a", host=1, pod_cidr=None, cni_version="1.0.0", pod_cidr6=None, families="4", shared=None, queues=1,
+                 **config):
         self.lab, self.name, self.pod_cidr, self.pod_cidr6 = lab, name, pod_cidr, pod_cidr6
         self.ns = lab.add_ns(name)
-        gateway = lab.plug(self.ns, subnet, name)
+        gateway = lab.plug(self.ns, subnet, name, queues)
         self.address = gateway.rsplit(".", 1)[0] + f".{host}"
         self.address6 = f"{SUBNETS6[subnet]}{host:x}" if "6" in families else None
         self.dir = os.path.join(lab.dir, name)
@@ -47,17 +49,35 @@ class Node:
             own, router = f"{self.address6}/64", f"{SUBNETS6[subnet]}fe"
             both = "4" in families
             underlay.update(address=[underlay["address"], own] if both else own, gateway=[gateway, router] if both else router)
+        uplink = {"name": "uplink", "kind": "netdev", "interface": "eth0"}
+        if shared:
+            self._leave_to_kernel(underlay)
+            underlay = {"port": "uplink"}
+            uplink.update(shared=True, mode=shared)
         if "4" not in families:
             self.address = None
         self.config = {
             "node": name, "stateDir": os.path.join(self.dir, "state"), "listen": f"unix://{self.socket}",
             "lcores": {"workers": WORKERS, "control": 0}, "memoryMb": 256, "connections": 65536,
-            "ports": [{"name": "uplink", "kind": "netdev", "interface": "eth0"}],
+            "ports": [uplink],
             "underlay": underlay, **config}
         self.cni_version = cni_version
         self.process = None
         self.pods = {}
         lab.nodes.append(self)
+
+    def _leave_to_kernel(self, underlay):
+        def listed(value):
+            return value if isinstance(value, list) else [value]
+        sh(in_ns(self.ns, ["sysctl", "-qw", "net.ipv6.conf.all.disable_ipv6=0"]))
+        for address in listed(underlay["address"]):
+            ip(self.ns, "addr", "add", address, "dev", "eth0", *(["nodad"] if ":" in address else []))
+        for gateway in listed(underlay["gateway"]):
+            ip(self.ns, "route", "add", "default", "via", gateway)
+
+    def host(self):
+        """The node's own network stack at its underlay address, to talk to and from."""
+        return Pod(self.lab, f"{self.name} itself", self.ns, self.address)
 
     # podwired
     def start(self, wait=True):

@@ -62,6 +62,31 @@ TEST(Routes, Vxlan) {
   EXPECT_THAT(plan.warnings, IsEmpty());
 }
 
+TEST(Routes, ByTheKernelsRoutesWithoutAGateway) {
+  const UnderlayRoute kernel[] = {{*ParsePrefix("0.0.0.0/0"), *ParseIp("192.0.2.254")},
+                                  {*ParsePrefix("10.244.3.0/24"), *ParseIp("192.0.2.66")},
+                                  {*ParsePrefix("198.51.100.0/24"), *ParseIp("192.0.2.253")},
+                                  {*ParsePrefix("::/0"), *ParseIp("fe80::1")}};
+  LocalUnderlay self = Self();
+  self.gateway.reset();
+  self.routes = kernel;
+  const auto plan = BuildRoutes(self, Conf(R"({"Type": "vxlan"})"), Two());
+  EXPECT_THAT(Print(plan), ElementsAre(kDefault, "10.244.2.0/24 vxlan via 192.0.2.2 to 192.0.2.2 mtu 1450",
+                                       "10.244.3.0/24 vxlan via 192.0.2.253 to 198.51.100.3 mtu 1450",
+                                       kConnected, "198.51.100.0/24 direct via 192.0.2.253 to none mtu 1500"))
+      << "the most specific one to the node; none of the kernel's to pods, nor of a family without an "
+         "address";
+  self.gateway = *ParseIp("192.0.2.254");
+  EXPECT_THAT(Print(BuildRoutes(self, Conf(R"({"Type": "vxlan"})"), Two())),
+              ElementsAre(kDefault, "10.244.2.0/24 vxlan via 192.0.2.2 to 192.0.2.2 mtu 1450",
+                          "10.244.3.0/24 vxlan via 192.0.2.254 to 198.51.100.3 mtu 1450", kConnected))
+      << "a configured gateway is for everything";
+  self.gateway.reset();
+  self.routes = {};
+  EXPECT_THAT(BuildRoutes(self, Conf(R"({"Type": "vxlan"})"), Two()).warnings,
+              ElementsAre(HasSubstr("node c: 198.51.100.3 is beyond the underlay subnet")));
+}
+
 TEST(Routes, VxlanWithDirectRouting) {
   const auto plan = BuildRoutes(Self(), Conf(R"({"Type": "vxlan", "DirectRouting": true})"), Two());
   EXPECT_THAT(Print(plan),

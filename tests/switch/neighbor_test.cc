@@ -1,5 +1,7 @@
 #include "switch/neighbor.h"
 
+#include <poll.h>
+
 #include <atomic>
 #include <thread>
 
@@ -7,6 +9,7 @@
 
 #include "switch/flow_key.h"
 #include "switch/flow_table.h"
+#include "switch/neighbor_requests.h"
 #include "switch/pending_queue.h"
 #include "tests/switch/packet_builder.h"
 
@@ -98,6 +101,50 @@ TEST_P(NeighborTest, AnAnswerByAWorkerWhoseClockIsAheadIsUsable) {
   EXPECT_TRUE(r.usable);
   EXPECT_FALSE(r.probe);
   EXPECT_EQ(table_.Snapshot(now_).at(0).state, NeighborState::kReachable);
+}
+
+TEST_P(NeighborTest, WhatSomebodyElseSaysOfIt) {
+  const NeighborId id = table_.SlotFor(kPeer, now_);
+  const uint32_t changes = table_.changes();
+  table_.Set(Ip("192.0.2.10"), kMac, now_);
+  EXPECT_EQ(table_.Snapshot(now_).size(), 1u) << "nobody sends to that one";
+  table_.Set(kPeer, {}, now_);
+  EXPECT_EQ(table_.changes(), changes) << "it was not known";
+  table_.Set(kPeer, kMac, now_);
+  EXPECT_EQ(table_.Use(id, now_).mac, kMac);
+  EXPECT_NE(table_.changes(), changes);
+  const uint32_t known = table_.changes();
+  table_.Set(kPeer, {}, now_);
+  EXPECT_FALSE(table_.Use(id, now_).usable) << "it is not to be found";
+  EXPECT_NE(table_.changes(), known) << "copies of its MAC are out of date";
+  const IpAddress fixed = Ip("192.0.2.11");
+  ASSERT_TRUE(table_.SetPermanent(fixed, kMac));
+  table_.Set(fixed, {}, now_);
+  EXPECT_TRUE(table_.Use(table_.SlotFor(fixed, now_), now_).usable) << "what is configured stays";
+}
+
+TEST_P(NeighborTest, RequestsAreTakenOnceEach) {
+  NeighborRequests requests;
+  const auto readable = [&] {
+    pollfd fd{.fd = requests.fd(), .events = POLLIN, .revents = 0};
+    return poll(&fd, 1, 0) == 1;
+  };
+  const auto taken = [&] {
+    std::vector<IpAddress> addresses;
+    requests.Take([&](uint16_t slot) { addresses.push_back(table_.AddressAt(slot)); });
+    return addresses;
+  };
+  EXPECT_FALSE(readable());
+  const NeighborId a = table_.SlotFor(kPeer, now_), b = table_.SlotFor(Ip("192.0.2.10"), now_);
+  requests.Add(b);
+  requests.Add(a);
+  requests.Add(b);
+  EXPECT_TRUE(readable());
+  EXPECT_EQ(taken(), (std::vector<IpAddress>{kPeer, Ip("192.0.2.10")}));
+  EXPECT_FALSE(readable());
+  EXPECT_TRUE(taken().empty());
+  requests.Add(a);
+  EXPECT_TRUE(readable()) << "it may be asked for again";
 }
 
 TEST_P(NeighborTest, ASlotKnowsItsAddress) {

@@ -231,6 +231,20 @@ TEST_F(PipelineTest, APeerThatComesUpLateIsFoundBySlowTraffic) {
   EXPECT_EQ(of_a[static_cast<size_t>(DropReason::kNeighborUnresolved)], 5u);
 }
 
+TEST_F(PipelineTest, TheKernelIsAskedWhereItKeepsTheUnderlay) {
+  Tables kept = WithPolicies({});
+  kept.local.underlay_is_shared = true;
+  Publish(std::move(kept));
+  Receive(kPodPort, {FromPod().Ip4(kA, kRemote).Udp(1, 2)});
+  EXPECT_TRUE(Sent(kUnderlayPort).empty()) << "no ARP of ours";
+  std::vector<IpAddress> asked;
+  shared.neighbor_requests.Take([&](uint16_t slot) { asked.push_back(shared.neighbors.AddressAt(slot)); });
+  EXPECT_EQ(asked, std::vector<IpAddress>(1, Ip("192.0.2.9")));
+  shared.neighbors.Set(Ip("192.0.2.9"), kPeerMac, shared.NowMs());
+  Pass(10);
+  EXPECT_EQ(Sent(kUnderlayPort).size(), 1u) << "what waited goes";
+}
+
 TEST_F(PipelineTest, AnIcmpErrorToTheUnderlayAsksForWhomItGoesTo) {
   Receive(kUnderlayPort, {FromPeer().Ip4("192.0.2.77", kA, {.ttl = 1}).Udp(1, 2)});
   const auto out = Sent(kUnderlayPort);

@@ -1,0 +1,221 @@
+#include "control/kernel_underlay.h"
+
+#include <linux/neighbour.h>
+#include <linux/rtnetlink.h>
+#include <poll.h>
+#include <pthread.h>
+#include <sys/eventfd.h>
+
+#include <netlink/msg.h>
+#include <netlink/object.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+#include <spdlog/spdlog.h>
+
+#include "control/kernel_table.h"
+#include "net/status.h"
+
+namespace podwire {
+namespace {
+
+constexpr int kEventBytes = 1 << 20;  // of the socket: a storm of events fits
+/// The states in which the kernel itself would send to the neighbour.
+constexpr int kUsable = NUD_PERMANENT | NUD_NOARP | NUD_REACHABLE | NUD_STALE | NUD_DELAY | NUD_PROBE;
+/// Those that it does not look after by itself.
+constexpr int kNeedsAsking = NUD_NONE | NUD_STALE | NUD_FAILED | NUD_INCOMPLETE;
+
+IpAddress AddressOf(rtnl_neigh* neighbor) {
+  nl_addr* a = rtnl_neigh_get_dst(neighbor);
+  if (a == nullptr) return {};
+  if (nl_addr_get_family(a) == AF_INET && nl_addr_get_len(a) == sizeof(Ipv4)) {
+    Ipv4 v4;
+    std::memcpy(&v4.be, nl_addr_get_binary_addr(a), sizeof v4);
+    return v4;
+  }
+  if (nl_addr_get_family(a) == AF_INET6 && nl_addr_get_len(a) == sizeof(Ipv6::bytes)) {
+    Ipv6 v6;
+    std::memcpy(v6.bytes.data(), nl_addr_get_binary_addr(a), sizeof v6.bytes);
+    return v6;
+  }
+  return {};
+}
+
+MacAddr MacOf(rtnl_neigh* neighbor) {
+  nl_addr* a = rtnl_neigh_get_lladdr(neighbor);
+  MacAddr mac;
+  if (a == nullptr || nl_addr_get_len(a) != mac.bytes.size()) return mac;
+  std::memcpy(mac.bytes.data(), nl_addr_get_binary_addr(a), mac.bytes.size());
+  return mac;
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<KernelUnderlay>> KernelUnderlay::Start(const std::string& interface,
+                                                                      KernelUnderlayClient client) {
+  std::unique_ptr<KernelUnderlay> self(new KernelUnderlay(interface, std::move(client)));
+  RETURN_IF_ERROR(Annotate(self->Open(), "interface " + interface));
+  self->thread_ = std::thread([p = self.get()] { p->Loop(); });
+  return self;
+}
+
+absl::Status KernelUnderlay::Open() {
+  ASSIGN_OR_RETURN(requests_, ConnectNetlink());
+  ASSIGN_OR_RETURN(const RtnlLink link, GetLink(requests_.get(), interface_));
+  ifindex_ = rtnl_link_get_ifindex(link.get());
+  ASSIGN_OR_RETURN(events_, ConnectNetlink());
+  nl_socket_disable_seq_check(events_.get());
+  nl_socket_set_nonblocking(events_.get());
+  RETURN_IF_ERROR(NlStatus(nl_socket_set_buffer_size(events_.get(), kEventBytes, 0), "netlink buffer"));
+  nl_socket_modify_cb(
+      events_.get(), NL_CB_VALID, NL_CB_CUSTOM,
+      [](nl_msg* message, void* self) {
+        const auto take = [](nl_object* object, void* to) {
+          static_cast<KernelUnderlay*>(to)->TakeObject(object);
+        };
+        nl_msg_parse(message, take, self);
+        return int{NL_OK};
+      },
+      this);
+  // Before the dumps: nothing falls in between.
+  const int joined = nl_socket_add_memberships(events_.get(), RTNLGRP_NEIGH, RTNLGRP_IPV4_ROUTE,
+                                               RTNLGRP_IPV6_ROUTE, RTNLGRP_LINK, RTNLGRP_NONE);
+  RETURN_IF_ERROR(NlStatus(joined, "follow the kernel's neighbours, routes and links"));
+  stop_ = Fd(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!stop_.valid()) return ErrnoError(errno, "eventfd");
+  RETURN_IF_ERROR(DumpNeighbors());
+  ASSIGN_OR_RETURN(routes_, ReadKernelRoutes(interface_));
+  client_.set_routes(routes_);
+  return absl::OkStatus();
+}
+
+KernelUnderlay::~KernelUnderlay() {
+  if (!thread_.joinable()) return;
+  const uint64_t one = 1;
+  [[maybe_unused]] const ssize_t n = write(stop_.get(), &one, sizeof one);
+  thread_.join();
+}
+
+void KernelUnderlay::Loop() {
+  pthread_setname_np(pthread_self(), "pw-underlay");
+  pollfd fds[] = {{.fd = stop_.get(), .events = POLLIN, .revents = 0},
+                  {.fd = nl_socket_get_fd(events_.get()), .events = POLLIN, .revents = 0},
+                  {.fd = client_.request_fd, .events = POLLIN, .revents = 0}};
+  while (true) {
+    if (poll(fds, std::size(fds), -1) < 0 && errno != EINTR) return;
+    if (fds[0].revents != 0) return;
+    if (fds[1].revents != 0) TakeEvents();
+    if (fds[2].revents != 0) client_.take_requests([this](const IpAddress& a) { Resolve(a); });
+    if (routes_changed_) UpdateRoutes();
+  }
+}
+
+/// What is there now.
+void KernelUnderlay::TakeEvents() {
+  int result = 0;
+  while ((result = nl_recvmsgs_default(events_.get())) >= 0) {
+  }
+  if (result == -NLE_AGAIN) return;
+  Reload();  // some were lost (ENOBUFS)
+}
+
+/// From the beginning.
+void KernelUnderlay::Reload() {
+  routes_changed_ = true;
+  if (const absl::Status status = DumpNeighbors(); !status.ok()) {
+    spdlog::warn("msg=\"the kernel's neighbours\" error=\"{}\"", Message(status));
+    return;
+  }
+  for (const IpAddress& address : client_.neighbors()) {
+    const auto it = neighbors_.find(address);
+    const bool usable = it != neighbors_.end() && (it->second.state & kUsable) != 0;
+    client_.set_neighbor(address, usable ? it->second.mac : MacAddr{});
+  }
+}
+
+void KernelUnderlay::TakeObject(nl_object* object) {
+  switch (nl_object_get_msgtype(object)) {
+    case RTM_NEWNEIGH:
+    case RTM_DELNEIGH:
+      return TakeNeighbor(reinterpret_cast<rtnl_neigh*>(object),
+                          nl_object_get_msgtype(object) == RTM_DELNEIGH);
+    case RTM_NEWROUTE:
+    case RTM_DELROUTE:
+      routes_changed_ = true;
+      return;
+    case RTM_NEWLINK:
+      return TakeLink(reinterpret_cast<rtnl_link*>(object));
+    default:
+      return;
+  }
+}
+
+/// The interface may have been removed, and there is another one of its name.
+void KernelUnderlay::TakeLink(rtnl_link* link) {
+  const char* name = rtnl_link_get_name(link);
+  if (name == nullptr || interface_ != name || rtnl_link_get_ifindex(link) == ifindex_) return;
+  ifindex_ = rtnl_link_get_ifindex(link);
+  Reload();
+}
+
+void KernelUnderlay::TakeNeighbor(rtnl_neigh* neighbor, bool removed) {
+  const IpAddress address = AddressOf(neighbor);
+  if (rtnl_neigh_get_ifindex(neighbor) != ifindex_ || address.empty()) return;
+  if ((rtnl_neigh_get_flags(neighbor) & NTF_PROXY) != 0) return;  // whom the kernel answers for
+  if (removed) {
+    neighbors_.erase(address);
+    return client_.set_neighbor(address, {});
+  }
+  const Neighbor now{.state = rtnl_neigh_get_state(neighbor), .mac = MacOf(neighbor)};
+  neighbors_[address] = now;
+  client_.set_neighbor(address, (now.state & kUsable) != 0 ? now.mac : MacAddr{});
+}
+
+absl::Status KernelUnderlay::DumpNeighbors() {
+  nl_cache* list = nullptr;
+  RETURN_IF_ERROR(NlStatus(rtnl_neigh_alloc_cache(requests_.get(), &list), "list neighbours"));
+  const NlCache cache(list);
+  neighbors_.clear();
+  for (nl_object* o = nl_cache_get_first(list); o != nullptr; o = nl_cache_get_next(o)) {
+    auto* neighbor = reinterpret_cast<rtnl_neigh*>(o);
+    const IpAddress address = AddressOf(neighbor);
+    if (rtnl_neigh_get_ifindex(neighbor) != ifindex_ || address.empty()) continue;
+    neighbors_[address] = {.state = rtnl_neigh_get_state(neighbor), .mac = MacOf(neighbor)};
+  }
+  return absl::OkStatus();
+}
+
+void KernelUnderlay::UpdateRoutes() {
+  routes_changed_ = false;
+  auto routes = ReadKernelRoutes(interface_);
+  if (!routes.ok()) return spdlog::warn("msg=\"the kernel's routes\" error=\"{}\"", Message(routes.status()));
+  if (*routes == routes_) return;
+  routes_ = *routes;
+  client_.set_routes(*std::move(routes));
+}
+
+/// A worker sends to `address` and has no MAC, or an old one. What the kernel looks after it tells of by
+/// events; else it is told that the neighbour is in use, and resolves it.
+void KernelUnderlay::Resolve(const IpAddress& address) {
+  const auto it = neighbors_.find(address);
+  const Neighbor known = it == neighbors_.end() ? Neighbor{} : it->second;
+  if ((known.state & kUsable) != 0) client_.set_neighbor(address, known.mac);
+  if (known.state == NUD_NONE || (known.state & kNeedsAsking) != 0) AskKernel(address);
+}
+
+void KernelUnderlay::AskKernel(const IpAddress& address) {
+  const RtnlNeigh neighbor(rtnl_neigh_alloc());
+  const NlAddress dst = MakeNlAddress(address, address.bits());
+  rtnl_neigh_set_ifindex(neighbor.get(), ifindex_);
+  rtnl_neigh_set_family(neighbor.get(), address.is_v4() ? AF_INET : AF_INET6);
+  rtnl_neigh_set_dst(neighbor.get(), dst.get());
+  rtnl_neigh_set_flags(neighbor.get(), NTF_USE);
+  const int result = rtnl_neigh_add(requests_.get(), neighbor.get(), NLM_F_CREATE);
+  if (result < 0)
+    spdlog::debug("msg=\"ask the kernel for a neighbour\" address={} error=\"{}\"", ToString(address),
+                  nl_geterror(result));
+}
+
+}  // namespace podwire
