@@ -164,7 +164,7 @@ TEST_F(KernelUnderlayTest, AStaleNeighborIsUsedAndConfirmed) {
   Start();
   switch_.Want(kPeer);
   EXPECT_TRUE(switch_.Becomes(kPeer, *ParseMac(kPeerMac)));
-  for (int i = 0; i < 60 && !Shows(kPeer, "REACHABLE"); ++i) usleep(50000);
+  for (int i = 0; i < 200 && !Shows(kPeer, "REACHABLE"); ++i) usleep(50000);
   EXPECT_TRUE(Shows(kPeer, "REACHABLE")) << "the kernel has asked";
 }
 

@@ -1,16 +1,18 @@
 #!/usr/bin/python3
-"""A podwire node with a plain Linux node: the kernel's own VXLAN device, and plain kernel routes. `--long`: 10 s of iperf3 each way."""
+"""A podwire node with a plain Linux node: the kernel's own VXLAN device, and plain kernel routes. `--long`: 10 s of iperf3 each way.
+`--shared=MODE`: podwire's uplink stays the kernel's, by that mode of port."""
 import sys
 
 from harness import main
 from lab import Capture, HostGwNode, KernelNode, Node, announce
 
 SECONDS = 10 if "--long" in sys.argv else 2
+SHARED = next((w.removeprefix("--shared=") for w in sys.argv if w.startswith("--shared=")), None)
 
 
 def with_vxlan(lab, checks):
     conf = {"Network": "10.244.0.0/16", "Backend": {"Type": "vxlan"}}
-    node = Node(lab, "node-v", host=1, pod_cidr="10.244.1.0/24", network=conf).start()
+    node = Node(lab, "node-v", host=1, pod_cidr="10.244.1.0/24", network=conf, shared=SHARED).start()
     plain = KernelNode(lab, "plain", host=9, pod_cidr="10.244.9.0/24")
     announce([node], plain=[plain])
     plain.add_peer(node)
@@ -25,7 +27,7 @@ def with_vxlan(lab, checks):
 
 def with_routes(lab, checks):
     conf = {"Network": "10.245.0.0/16", "Backend": {"Type": "host-gw"}}
-    node = Node(lab, "node-h", host=11, pod_cidr="10.245.1.0/24", network=conf).start()
+    node = Node(lab, "node-h", host=11, pod_cidr="10.245.1.0/24", network=conf, shared=SHARED).start()
     plain = HostGwNode(lab, "routes", host=19, pod_cidr="10.245.9.0/24")
     announce([node], "host-gw", plain=[plain])
     plain.add_direct_peer(node)
