@@ -10,6 +10,7 @@
 #include <absl/status/statusor.h>
 #include <rte_spinlock.h>
 
+#include "pmd/flow_engine.h"
 #include "pmd/port.h"
 
 struct rte_eth_conf;
@@ -63,6 +64,7 @@ class EthdevPort final : public Port {
   MacAddr mac() const override;
   bool link_up() const override;
   PortStats Stats() const override;
+  FlowEngine* flow_engine() override { return flow_engine_.get(); }
 
  private:
   /// Written by the thread that holds the queue, read by any.
@@ -112,6 +114,7 @@ class EthdevPort final : public Port {
   std::optional<MacAddr> mac_;  ///< configured; net_pcap cannot be told
   bool is_vhost_ = false;  ///< its RX_L4_CKSUM_NONE means a partial checksum (virtio), not an unknown one
   EthdevDevice device_;
+  std::unique_ptr<FlowEngine> flow_engine_;  ///< of a driver that has rte_flow
   std::unique_ptr<VhostPeer> peer_;  ///< of vhost-user; last: gone before its device is closed
 };
 

@@ -16,6 +16,8 @@
 
 namespace podwire {
 
+class FlowEngine;
+
 enum class PortKind : uint8_t { kTap, kNetdev, kVhostUser, kPci, kVdev };
 
 /// "tap", "netdev", "vhost-user", "pci", "vdev".
@@ -132,6 +134,8 @@ class Port {
   /// Tells the port of the tunnel that ends behind it, {} of none; ports that could join its packets do.
   /// Control thread.
   virtual void SetTunnel(const UdpTunnel&) {}
+  /// What applies rules to packets before RxBurst gives them; nullptr: nothing. The port's.
+  virtual FlowEngine* flow_engine() { return nullptr; }
   /// Removes what would outlive the process (a persistent tap); the port is dead afterwards.
   virtual absl::Status Destroy() { return absl::OkStatus(); }
 
