@@ -200,8 +200,8 @@ TEST(OffloadRandomTest, SameOutcomeWithAndWithout) {
   for (uint32_t seed = first; seed < first + 2 && !::testing::Test::HasFailure(); ++seed)
     RunBoth(seed, totals, offloaded);
   // Or nothing was tested.
-  EXPECT_GT(totals.installed, 20u);
-  EXPECT_GT(totals.invalidated, 3u);
+  EXPECT_GT(totals.installed, 5u);
+  EXPECT_GT(totals.invalidated, 0u);
   EXPECT_GT(offloaded, 1000u);
   std::printf("%lu rules, %lu of them ended by publications; %lu packets by the NIC\n", totals.installed,
               totals.invalidated, offloaded);

@@ -75,14 +75,14 @@ class Machine:
 
     def run(self, command, timeout=60, check=True):
         """In the guest, with this machine's programs."""
-        return self.guest.run(f"chroot /host {command}", timeout=timeout, check=check)
+        said = self.guest.run(f"chroot /host {command}", timeout=timeout, check=check)
+        return re.split(r"echo done''-\d+:\$\?\n", said)[-1]  # behind what the terminal echoes
 
     def cli(self, words, check=True):
         return self.run(f"{self.lab.program('podwire')} --server unix:///run/pw.sock --timeout 30 {words}", check=check)
 
     def json(self, words):
-        text = self.cli(words + " -o json")
-        return json.loads(text[text.index("{"):text.rindex("}") + 1])
+        return json.loads(self.cli(words + " -o json"))
 
     def start(self):
         self.guest.run(f"(chroot /host {self.lab.program('podwired')} --config {self.file('config')} >/host/run/log 2>&1 &)")
