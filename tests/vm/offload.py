@@ -86,7 +86,8 @@ class Machine:
 
     def start(self):
         self.guest.run(f"(chroot /host {self.lab.program('podwired')} --config {self.file('config')} >/host/run/log 2>&1 &)")
-        wait_for(lambda: "node-a" in self.cli("status", check=False), 90, step=1, what="podwired in the guest")
+        # Its log rather than the client, which takes an emulated CPU long to load.
+        wait_for(lambda: 'msg="serving"' in self.guest.run("cat /host/run/log", check=False), 240, step=2, what="podwired in the guest")
         ip = "/usr/sbin/ip"
         # The kernel's end has the port's MAC at first.
         self.run(f"{ip} link set dtap0 address 02:00:00:00:00:99 up")
@@ -127,8 +128,8 @@ def test(lab, checks):
     images = sys.argv[1] if len(sys.argv) > 1 else os.path.join(lab.dir, "images")
     image(images, MODULES)
     m = Machine(lab, images)
-    m.start()
     try:
+        m.start()
         flood(checks, m)
     except (LabError, StopIteration, ValueError):
         print(m.guest.run("tail -20 /host/run/log; cat /host/run/receiver", check=False))
