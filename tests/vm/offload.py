@@ -58,7 +58,7 @@ class Machine:
         self.lab = lab
         share = ["-virtfs", "local,path=/,mount_tag=root,security_model=none,readonly=on,multidevs=remap"]
         self.guest = Guest(lab, "machine", images, share, modules=MODULES, memory_mb=1024, cpus=2)
-        self.guest.wait_up()
+        self.guest.wait_up(240)
         self.guest.run("mkdir /host && mount -t 9p -o trans=virtio,version=9p2000.L,ro,msize=262144,cache=loose root /host && "
                        "mount -t proc proc /host/proc && mount --bind /dev /host/dev && mount --bind /sys /host/sys && mount -t tmpfs run /host/run")
         for name, value in (("config", CONFIG), ("node", NODE), ("pod", POD), ("deny", DENY), ("cni", CNI)):
@@ -88,6 +88,7 @@ class Machine:
         self.guest.run(f"(chroot /host {self.lab.program('podwired')} --config {self.file('config')} >/host/run/log 2>&1 &)")
         # Its log rather than the client, which takes an emulated CPU long to load.
         wait_for(lambda: 'msg="serving"' in self.guest.run("cat /host/run/log", check=False), 240, step=2, what="podwired in the guest")
+        wait_for(lambda: "node-a" in self.cli("status", check=False), 60, step=2, what="podwired's answer")
         ip = "/usr/sbin/ip"
         # The kernel's end has the port's MAC at first.
         self.run(f"{ip} link set dtap0 address 02:00:00:00:00:99 up")
