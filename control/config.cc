@@ -134,6 +134,17 @@ absl::Status ReadPolicyLog(const json& value, PolicyLogConfig& log) {
   return r.Finish();
 }
 
+absl::Status ReadOffload(const json& value, OffloadConfig& o) {
+  JsonReader r(value, "offload");
+  r.Choice("mode", o.mode, {"off", "drop", "auto"});
+  r.Number("rules", o.rules, 1, 1 << 20);
+  r.Number("installPps", o.install_pps, 100, 1 << 30);
+  o.keep_pps = std::max(1u, std::min(o.keep_pps, o.install_pps / 10));
+  r.Number("keepPps", o.keep_pps, 1, o.install_pps);
+  r.Number("holdSeconds", o.hold_seconds, 1, 3600);
+  return r.Finish();
+}
+
 bool IsLoopback(const std::string& host) {
   if (host == "localhost") return true;
   const auto ip = ParseIp(host);
@@ -222,6 +233,7 @@ absl::StatusOr<Config> ParseConfig(std::string_view text) {
       r.Fail(fmt::format("ports[{}].shared", i),
              "only the underlay's port shares its interface with the kernel");
   }
+  if (const json* offload = r.Get("offload")) r.Fail(ReadOffload(*offload, c.offload));
   RETURN_IF_ERROR(r.Finish());
   return c;
 }

@@ -60,6 +60,15 @@ struct PolicyLogConfig {
   uint32_t files = 4;               ///< in all; the oldest goes
 };
 
+/// What NICs may do by rules of their own.
+struct OffloadConfig {
+  std::string mode = "off";  ///< off, drop, auto
+  uint32_t rules = 1024;     ///< of all ports
+  uint32_t install_pps = 10000, keep_pps = 1000;
+  uint32_t hold_seconds = 10;
+  bool enabled() const { return mode != "off"; }
+};
+
 /// podwired's configuration file (docs/configuration.md).
 struct Config {
   std::string node;
@@ -80,6 +89,7 @@ struct Config {
   std::string host_interface;      ///< the node's own way into the pods' network; empty: none
   std::string log_level = "info";
   PolicyLogConfig policy_log;
+  OffloadConfig offload;
 };
 
 /// InvalidArgument begins with the path of the key ("ports[1].kind: ...") and says what was expected.

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <optional>
+#include <set>
 
 #include "control/protocol_names.h"
 #include "control/services.h"
@@ -106,8 +107,9 @@ void FillNextHop(const Tables& t, const FlowRecord& r, v1::Flow& out) {
                                        : ToString(a.hop.neighbor.empty() ? r.tuple.dst : a.hop.neighbor));
 }
 
-v1::Flow ToProto(const FlowRecord& r, const Tables& t) {
+v1::Flow ToProto(const FlowRecord& r, const Tables& t, const std::set<FlowId>& offloaded) {
   v1::Flow f;
+  f.set_offloaded(offloaded.contains(FlowIdOf(r)));
   f.set_worker(r.worker);
   Fill(r.tuple, *f.mutable_tuple());
   f.set_in_port(PortAt(t, r.in_port));
@@ -160,29 +162,32 @@ class FlowsService final : public v1::Flows::Service {
 
   grpc::Status ListFlows(grpc::ServerContext* context, const v1::FlowFilter* request,
                          grpc::ServerWriter<v1::Flow>* writer) override {
+    const auto offloaded = d_.offload != nullptr ? d_.offload->Offloaded() : std::set<FlowId>{};
     return Stream(
         context, *request, writer, [&](const auto& fn) { d_.sw.ForEachFlow(fn); },
-        [](const FlowRecord& r) { return r.action != Action::kDrop; });
+        [](const FlowRecord& r) { return r.action != Action::kDrop; },
+        [&](const FlowRecord& r, const Tables& t) { return ToProto(r, t, offloaded); });
   }
 
   grpc::Status ListConnections(grpc::ServerContext* context, const v1::FlowFilter* request,
                                grpc::ServerWriter<v1::Connection>* writer) override {
     return Stream(
         context, *request, writer, [&](const auto& fn) { d_.sw.ForEachConnection(fn); },
-        [](const ConnectionRecord& r) { return r.allowed; });
+        [](const ConnectionRecord& r) { return r.allowed; },
+        [](const ConnectionRecord& r, const Tables& t) { return ToProto(r, t); });
   }
 
  private:
-  template <class Writer, class ForEach, class Allowed>
+  template <class Writer, class ForEach, class Allowed, class Convert>
   grpc::Status Stream(grpc::ServerContext* context, const v1::FlowFilter& request, Writer* writer,
-                      ForEach for_each, Allowed allowed) {
+                      ForEach for_each, Allowed allowed, Convert convert) {
     const auto filter = d_.controller.Read([&](const ControlState& s) { return ParseFilter(request, s); });
     if (!filter.ok()) return ToGrpc(filter.status());
     const auto tables = d_.sw.tables();
     uint32_t written = 0;
     for_each([&](const auto& record) {
       if (!filter->Matches(record.tuple, allowed(record))) return true;
-      if (context->IsCancelled() || !writer->Write(ToProto(record, *tables))) return false;
+      if (context->IsCancelled() || !writer->Write(convert(record, *tables))) return false;
       return ++written != filter->limit;
     });
     return grpc::Status::OK;

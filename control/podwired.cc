@@ -82,6 +82,21 @@ SwitchOptions SwitchOptionsOf(const Config& c, unsigned cpus, MbufPools* pools) 
   return o;
 }
 
+/// nullptr: switched off.
+std::unique_ptr<OffloadManager> MakeOffload(const OffloadConfig& c, Switch& sw) {
+  if (!c.enabled()) return nullptr;
+  const OffloadOptions options{.forward = c.mode == "auto",
+                               .max_rules = c.rules,
+                               .install_pps = c.install_pps,
+                               .keep_pps = c.keep_pps,
+                               .hold_ms = c.hold_seconds * 1000,
+                               .refused = [](const std::string& port, const std::string& why) {
+                                 spdlog::warn("msg=\"offload: refused\" port={} error=\"{}\"", port, why);
+                               }};
+  return std::make_unique<OffloadManager>(
+      sw.Access(), [&sw] { return sw.tables(); }, options);
+}
+
 /// Ends EAL after everything that uses it.
 struct EalGuard {
   EalGuard() = default;
@@ -193,7 +208,9 @@ absl::Status Run(Config config, const sigset_t& signals) {
   // seconds.
   MbufPools* const pools = created.release();
   ASSIGN_OR_RETURN(const auto sw, Switch::Create(SwitchOptionsOf(config, cpus, pools)));
-  Controller controller(config, DesiredState(config.node, config.network), EngineOf(*sw), *store);
+  const std::unique_ptr<OffloadManager> offload = MakeOffload(config.offload, *sw);
+  Controller controller(config, DesiredState(config.node, config.network), EngineOf(*sw, offload.get()),
+                        *store);
   const PortsGuard ports_guard{controller};
   RETURN_IF_ERROR(controller.Load());
   RETURN_IF_ERROR(OutliveLostGuestMemory());
@@ -209,11 +226,13 @@ absl::Status Run(Config config, const sigset_t& signals) {
   PolicyLog policy_log(config.policy_log, config.state_dir, config.node);
   EventFeed events(controller, EventSourceOf(*sw), policy_log);
   events.Start();
+  if (offload != nullptr) offload->Start();
   Daemon daemon{
       .controller = controller,
       .attacher = attacher,
       .sw = *sw,
       .events = events,
+      .offload = offload.get(),
       .pools = pools,
       .hugepages = eal.hugepages ? fmt::format("{} MB", eal.memory_mb) : "none: running with --no-huge"};
   return Serve(config, signals, daemon);

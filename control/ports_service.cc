@@ -20,7 +20,7 @@ std::string RoleName(PortRole role) {
   return "";
 }
 
-v1::Port ToProto(const PortEntry& entry, size_t id) {
+v1::Port ToProto(const PortEntry& entry, size_t id, const OffloadManager* offload) {
   v1::Port p;
   p.set_id(static_cast<uint32_t>(id));
   p.set_name(entry.config.name);
@@ -45,6 +45,9 @@ v1::Port ToProto(const PortEntry& entry, size_t id) {
   if (entry.config.kind() == PortKind::kTap || entry.config.kind() == PortKind::kNetdev) {
     p.add_offloads("checksum");
     p.add_offloads("tso");
+  }
+  if (offload != nullptr) {
+    for (const std::string& c : offload->CapabilitiesOf(PortId(static_cast<uint16_t>(id)))) p.add_offloads(c);
   }
   return p;
 }
@@ -101,8 +104,8 @@ class PortsService final : public v1::Ports::Service {
     if (!created.ok()) return ToGrpc(created.status());
     const auto id = d_.controller.AddPort(*config, *std::move(created), PortRole::kNone);
     if (!id.ok()) return ToGrpc(id.status());
-    *response->mutable_port() =
-        d_.controller.Read([&](const ControlState& s) { return ToProto(s.ports[id->value()], id->value()); });
+    *response->mutable_port() = d_.controller.Read(
+        [&](const ControlState& s) { return ToProto(s.ports[id->value()], id->value(), d_.offload); });
     return grpc::Status::OK;
   }
 
@@ -119,7 +122,8 @@ class PortsService final : public v1::Ports::Service {
       for (size_t i = 0; i < s.ports.size(); ++i) {
         const PortEntry& p = s.ports[i];
         if (p.port == nullptr || p.leaving) continue;
-        if (request->name().empty() || request->name() == p.config.name) found.push_back(ToProto(p, i));
+        if (request->name().empty() || request->name() == p.config.name)
+          found.push_back(ToProto(p, i, d_.offload));
       }
     });
     if (found.empty() && !request->name().empty()) {

@@ -9,8 +9,13 @@ constexpr size_t kLongestMessage = 1500;
 
 }  // namespace
 
-Engine EngineOf(Switch& s) {
-  return {.publish = [&s](std::unique_ptr<Tables> t) { return s.Publish(std::move(t)); },
+Engine EngineOf(Switch& s, OffloadManager* offload) {
+  return {.publish =
+              [&s, offload](std::unique_ptr<Tables> t) {
+                auto published = s.Publish(std::move(t));
+                if (offload != nullptr) offload->Revalidate(*published);
+                return published;
+              },
           .tables = [&s] { return s.tables(); },
           .forget_endpoint = [&s](EndpointId id) { s.ForgetEndpoint(id); },
           .announce_underlay = [&s] { s.AnnounceUnderlay(); }};

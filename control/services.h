@@ -12,6 +12,7 @@
 #include "control/event_feed.h"
 #include "inspect.pb.h"
 #include "pmd/mempool.h"
+#include "switch/offload_manager.h"
 #include "switch/switch.h"
 
 namespace podwire {
@@ -22,12 +23,14 @@ struct Daemon {
   Attacher& attacher;
   Switch& sw;
   EventFeed& events;
-  MbufPools* pools = nullptr;  ///< for ports added at run time
-  std::string hugepages;       ///< for status
+  OffloadManager* offload = nullptr;  ///< nullptr: switched off
+  MbufPools* pools = nullptr;         ///< for ports added at run time
+  std::string hugepages;              ///< for status
   std::chrono::steady_clock::time_point started = std::chrono::steady_clock::now();
 };
 
-Engine EngineOf(Switch& s);
+/// With `offload`, no rule of it outlives a publication that would not give it again.
+Engine EngineOf(Switch& s, OffloadManager* offload = nullptr);
 
 /// One file a service; the API is in proto/podwire/v1.
 std::unique_ptr<grpc::Service> MakeObjectsService(Daemon& d);

@@ -41,7 +41,10 @@ rte_eth_conf DeviceConfig(const rte_eth_dev_info& info, uint16_t rx_queues, uint
   if ((info.tx_offload_capa & kTso) == kTso) conf.txmode.offloads |= kTso;
   if (rx_queues > 1 && (info.flow_type_rss_offloads & kRssTypes) != 0) {
     conf.rxmode.mq_mode = RTE_ETH_MQ_RX_RSS;
-    conf.rx_adv_conf.rss_conf.rss_hf = info.flow_type_rss_offloads & kRssTypes;
+    // Of tunnelled packets by the inner headers where the device can; else the outer source port tells flows
+    // apart (RFC 7348 section 5).
+    conf.rx_adv_conf.rss_conf.rss_hf =
+        info.flow_type_rss_offloads & (kRssTypes | RTE_ETH_RSS_LEVEL_INNERMOST);
   }
   return conf;
 }
@@ -97,6 +100,7 @@ absl::Status EthdevPort::Configure(const EthdevOptions& options, const PortConte
   }
   if (peer_ != nullptr) peer_->Refresh();
   watch_ = std::make_unique<DeviceWatch>(*info.device);
+  flow_engine_ = MakeRteFlowEngine(device_.port());
   return SetMode(options);
 }
 

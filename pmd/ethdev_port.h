@@ -11,6 +11,7 @@
 #include <rte_spinlock.h>
 
 #include "pmd/device_watch.h"
+#include "pmd/flow_engine.h"
 #include "pmd/port.h"
 
 struct rte_eth_conf;
@@ -65,6 +66,7 @@ class EthdevPort final : public Port {
   bool link_up() const override;
   std::string Vanished() const override;
   PortStats Stats() const override;
+  FlowEngine* flow_engine() override { return flow_engine_.get(); }
 
  private:
   /// Written by the thread that holds the queue, read by any.
@@ -115,7 +117,8 @@ class EthdevPort final : public Port {
   bool is_vhost_ = false;  ///< its RX_L4_CKSUM_NONE means a partial checksum (virtio), not an unknown one
   EthdevDevice device_;
   std::unique_ptr<DeviceWatch> watch_;
-  std::unique_ptr<VhostPeer> peer_;  ///< of vhost-user; last: gone before its device is closed
+  std::unique_ptr<FlowEngine> flow_engine_;  ///< of a driver that has rte_flow
+  std::unique_ptr<VhostPeer> peer_;          ///< of vhost-user; last: gone before its device is closed
 };
 
 }  // namespace podwire

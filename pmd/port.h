@@ -17,6 +17,8 @@
 
 namespace podwire {
 
+class FlowEngine;
+
 enum class PortKind : uint8_t { kTap, kNetdev, kVhostUser, kPci, kVdev, kTrunkMember };
 
 /// "tap", "netdev", "vhost-user", "pci", "vdev", "trunk-member".
@@ -171,6 +173,8 @@ class Port {
   virtual void SetPodSubnets(std::span<const IpPrefix>) {}
   /// For people, how it does its work where there is a choice: "af_xdp, native, zero-copy". Any thread.
   virtual std::string how() const { return {}; }
+  /// What applies rules to packets before RxBurst gives them; nullptr: nothing. The port's.
+  virtual FlowEngine* flow_engine() { return nullptr; }
   /// Removes what would outlive the process (a persistent tap); the port is dead afterwards.
   virtual absl::Status Destroy() { return absl::OkStatus(); }
 

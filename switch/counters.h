@@ -20,6 +20,7 @@ namespace podwire {
   X(kQueued, "queued", "packets waiting now for an underlay neighbour")                               \
   X(kFlowHits, "flow_hits", "packets whose decision was cached")                                      \
   X(kFlowMisses, "flow_misses", "packets that were decided")                                          \
+  X(kOffloaded, "offloaded", "packets received that a NIC dropped or forwarded by a rule")            \
   X(kRevalidated, "flow_revalidated", "cached decisions checked against newer tables")                \
   X(kConnectionsCreated, "connections_created", "connections tracked")                                \
   X(kConnectionsCut, "connections_cut", "connections that a later policy forbids")                    \

@@ -332,6 +332,24 @@ void Switch::ForEachConnection(const std::function<bool(const ConnectionRecord&)
   });
 }
 
+WorkerAccess Switch::Access() {
+  Impl* impl = impl_.get();
+  return {.shared = &impl->shared,
+          .running =
+              [impl] {
+                std::vector<uint16_t> indices;
+                for (const auto& worker : impl->workers.Running()) indices.push_back(worker->index());
+                return indices;
+              },
+          .call =
+              [impl](uint16_t index, const std::function<void(WorkerContext&)>& fn) {
+                for (const auto& worker : impl->workers.Running()) {
+                  if (worker->index() == index) return worker->Call(fn);
+                }
+                return false;
+              }};
+}
+
 namespace {
 
 constexpr uint32_t kConnectionBytes = 256, kConnectionBytes6 = 448;

@@ -15,6 +15,7 @@
 #include "pmd/mempool.h"
 #include "switch/counters.h"
 #include "switch/event_ring.h"
+#include "switch/flow_access.h"
 #include "switch/flow_records.h"
 #include "switch/poll_plan.h"
 #include "switch/tables.h"
@@ -144,6 +145,8 @@ class Switch {
   void ForEachFlow(const std::function<bool(const FlowRecord&)>& fn);
   /// The same for the tracked connections.
   void ForEachConnection(const std::function<bool(const ConnectionRecord&)>& fn);
+  /// For what keeps the workers' decisions elsewhere. As long as the switch is there.
+  WorkerAccess Access();
   /// One a family, IPv4 first.
   std::vector<ConnectionTableReport> ReadConnectionTables() const;
   /// The sum of their connections.

@@ -175,6 +175,7 @@ void Open(WorkerContext& w, const BasicPacket<Key>& p, const Headers& h, const E
     return;
   }
   w.counters.Add(Counter::kConnectionsCreated);
+  if (w.shared.offload_marks.Contains(hash)) w.shared.offload_marks.NoteChange();
   fate.opened = true;
   fate.unsettled = IsUnsettled(p, state);
   fate.cacheable = !IsCrowded(w.FlowsOf<Key>());
@@ -236,7 +237,10 @@ Touch TouchConnection(WorkerContext& w, const BasicPacket<Key>& p, uint32_t conn
     w.shared.ConnectionsOf<Key>().Remove(connection, serial);
     return Touch::kGone;
   }
-  if (next != state) c.state.store(next, std::memory_order_relaxed);
+  if (next != state) {
+    c.state.store(next, std::memory_order_relaxed);
+    if (w.shared.offload_marks.Contains(c.hash)) w.shared.offload_marks.NoteChange();
+  }
   if (IsAnswered(state, next, reply)) w.shared.ConnectionsOf<Key>().Confirm(connection);
   if (c.last_seen_ms.load(std::memory_order_relaxed) != w.now_ms)
     c.last_seen_ms.store(w.now_ms, std::memory_order_relaxed);

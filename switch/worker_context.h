@@ -19,6 +19,7 @@
 #include "switch/miss_limiter.h"
 #include "switch/neighbor.h"
 #include "switch/neighbor_requests.h"
+#include "switch/offload_marks.h"
 #include "switch/pending_queue.h"
 #include "switch/poll_plan.h"
 #include "switch/poller.h"
@@ -40,7 +41,8 @@ struct WorkerShared {
   std::unique_ptr<ConnTable<FlowKey4>> connections;   ///< of IPv4
   std::unique_ptr<ConnTable<FlowKey6>> connections6;  ///< of IPv6
   NeighborTable neighbors;
-  NeighborRequests neighbor_requests;      ///< for the kernel
+  NeighborRequests neighbor_requests;  ///< for the kernel
+  OffloadMarks offload_marks;
   std::atomic<bool> drops_watched{false};  ///< written by control
   Timeouts timeouts;
   MbufPools* pools = nullptr;

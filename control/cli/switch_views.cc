@@ -155,7 +155,7 @@ View<v1::Flow> FlowView() {
       {"PROTO", [](const F& f) { return f.tuple().protocol(); }},
       {"FROM", [](const F& f) { return From(f.tuple()); }},
       {"TO", [](const F& f) { return To(f.tuple()); }},
-      {"ACTION", [](const F& f) { return f.action(); }},
+      {"ACTION", [](const F& f) { return f.action() + (f.offloaded() ? " by NIC" : ""); }},
       {"OUT", [](const F& f) { return f.out_port(); }},
       {"NEXT-HOP", [](const F& f) { return f.next_hop(); }},
       {"REASON", [](const F& f) { return f.reason(); }},

@@ -27,6 +27,7 @@ json Good() {
     "gatewayMac": "02:00:00:00:00:0a", "hostInterface": "podwire0",
     "network": {"Network": "10.244.0.0/16", "Backend": {"Type": "vxlan"}},
     "policyLog": {"file": "verdicts.log", "maxMB": 2, "files": 3},
+    "offload": {"mode": "drop", "rules": 8, "installPps": 5000, "keepPps": 50, "holdSeconds": 3},
     "logLevel": "debug"})");
 }
 
@@ -39,6 +40,12 @@ TEST(ConfigTest, ReadsEveryKey) {
   const auto c = ParseConfig(Good().dump());
   ASSERT_TRUE(c.ok()) << Message(c.status());
   EXPECT_EQ(c->node, "node-a");
+  EXPECT_EQ(c->offload.mode, "drop");
+  EXPECT_TRUE(c->offload.enabled());
+  EXPECT_EQ(c->offload.rules, 8u);
+  EXPECT_EQ(c->offload.install_pps, 5000u);
+  EXPECT_EQ(c->offload.keep_pps, 50u);
+  EXPECT_EQ(c->offload.hold_seconds, 3u);
   EXPECT_EQ(c->listen.unix_path, "/run/podwire/podwire.sock");
   EXPECT_EQ(c->workers, (std::vector<WorkerConfig>{{.cpu = 1}, {.cpu = 2, .mode = WorkerMode::kPoll}}));
   EXPECT_EQ(c->max_workers, 4);
@@ -171,6 +178,12 @@ INSTANTIATE_TEST_SUITE_P(
                 "adaptive, poll"},
         BadCase{"/lcores/workers", R"([{"cpu": 1, "node": 1}])", "lcores.workers[0].node", "unknown key"},
         BadCase{"/lcores/workers", "[1,{\"cpu\": 1}]", "lcores.workers[1]", "twice"},
+        BadCase{"/offload", "true", "offload", "an object"},
+        BadCase{"/offload/mode", "\"on\"", "offload.mode", "off, drop, auto"},
+        BadCase{"/offload/rules", "0", "offload.rules", "from 1"},
+        BadCase{"/offload/installPps", "99", "offload.installPps", "from 100"},
+        BadCase{"/offload/keepPps", "5001", "offload.keepPps", "to 5000"},
+        BadCase{"/offload/budget", "5", "offload.budget", "unknown key"},
         BadCase{"/policyLog/file", "\"../x.log\"", "policyLog.file", "a file name"},
         BadCase{"/policyLog/file", "\"podwire.db\"", "policyLog.file", "ends in .log"},
         BadCase{"/policyLog/maxMB", "0", "policyLog.maxMB", "1"},
