@@ -38,13 +38,16 @@ absl::Status CheckSpec(const AttachSpec& s) {
     return InvalidArgument("port: expected a port's name with attach \"port\"");
   if (s.kind != AttachKind::kPort && s.kind != AttachKind::kMacvlan && !s.port.empty())
     return InvalidArgument("port: expected with attach \"port\" or \"macvlan\" only");
-  if (HasInterface(s.kind) && !s.IsInOwnNamespace() && !s.netns.starts_with('/')) {
+  const bool needs_netns = HasInterface(s.kind) || (s.kind == AttachKind::kVf && s.vf.driver.empty());
+  if (needs_netns && !s.IsInOwnNamespace() && !s.netns.starts_with('/')) {
     return InvalidArgument("netns: expected the absolute path of a network namespace, not \"{}\"", s.netns);
   }
   if (s.vhost.queues < 1 || s.vhost.queues > kMaxVhostQueues)
     return InvalidArgument("queues: expected 1 to {}, not {}", kMaxVhostQueues, s.vhost.queues);
   if (s.kind != AttachKind::kVhostUser && s.vhost != VhostUserSide())
     return InvalidArgument("queues, vhost_client: expected with attach \"vhost-user\" only");
+  if (s.kind != AttachKind::kVf && s.vf != VfRequest())
+    return InvalidArgument("resource_name, device_id, vf_driver: expected with attach \"vf\" only");
   if (s.mtu != 0 && s.mtu < kMinMtu) return InvalidArgument("mtu: expected {} to {}", kMinMtu, kMaxMtu);
   return absl::OkStatus();
 }

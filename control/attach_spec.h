@@ -7,6 +7,7 @@
 #include <absl/status/status.h>
 
 #include "control/attachment.h"
+#include "control/vf_pool.h"
 
 namespace podwire {
 
@@ -20,6 +21,7 @@ struct AttachSpec {
   AttachKind kind = AttachKind::kTap;
   std::string port;  ///< kPort: its name; kMacvlan: the trunk's, empty: the only one
   VhostUserSide vhost;
+  VfRequest vf;
   MacAddr mac;       ///< of the pod's end; empty: made from the key
   uint16_t mtu = 0;  ///< 0: the network's
   /// Of a delegated IPAM plugin; empty: podwired gives one of each family that the network has.

@@ -20,14 +20,6 @@ std::string PortName(const AttachSpec& s) {
   return fmt::format("pod-{}-{}", s.key.container_id.substr(0, 40), s.key.ifname);
 }
 
-/// The port's MTU where the network's is larger; one that was asked for is not cut.
-absl::Status FitMtu(const Port& port, uint16_t asked, uint16_t& mtu) {
-  if (asked > port.mtu())
-    return InvalidArgument("mtu: port {} carries at most {}, not {}", port.name(), port.mtu(), asked);
-  mtu = std::min(mtu, port.mtu());
-  return absl::OkStatus();
-}
-
 MacAddr MacOf(const AttachSpec& spec, const std::string& node) {
   if (!spec.mac.empty()) return spec.mac;
   return DeriveMac(fmt::format("{} {} {}", node, spec.key.container_id, spec.key.ifname));
@@ -66,6 +58,13 @@ Attacher::KeyLock::~KeyLock() {
   owner_.released_.notify_all();
 }
 
+absl::Status FitMtu(const Port& port, uint16_t asked, uint16_t& mtu) {
+  if (asked > port.mtu())
+    return InvalidArgument("mtu: port {} carries at most {}, not {}", port.name(), port.mtu(), asked);
+  mtu = std::min(mtu, port.mtu());
+  return absl::OkStatus();
+}
+
 PodInterface InterfaceOf(const Attachment& a) {
   PodInterface pod{.netns = a.netns, .ifname = a.key.ifname, .mac = a.mac, .mtu = a.mtu};
   const MacAddr gateway_mac = a.gateway_mac;
@@ -88,6 +87,9 @@ PortConfig PortOf(const Attachment& a) {
   } else if (a.kind == AttachKind::kMacvlan) {
     port.options =
         TrunkMemberOptions{.trunk_name = a.trunk, .mac = a.mac, .netns = a.netns, .ifname = a.key.ifname};
+  } else if (a.kind == AttachKind::kVf) {
+    port.options =
+        TrunkMemberOptions{.trunk_name = a.trunk, .mac = a.mac, .vlan = a.vf.vlan, .netns = a.netns};
   } else {
     port.options = TapOptions{.netns = a.netns, .ifname = a.key.ifname, .mac = a.mac, .persistent = true};
   }
@@ -111,7 +113,7 @@ absl::StatusOr<std::unique_ptr<Port>> Attacher::CreatePort(PortConfig config) {
 absl::StatusOr<LiveAttachment> Attacher::Attach(const AttachSpec& spec) {
   RETURN_IF_ERROR(CheckSpec(spec));
   std::shared_lock trunk_lock(trunks_, std::defer_lock);
-  if (spec.kind == AttachKind::kMacvlan) trunk_lock.lock();
+  if (spec.kind == AttachKind::kMacvlan || spec.kind == AttachKind::kVf) trunk_lock.lock();
   const KeyLock key_lock(*this, spec.key);
   LiveAttachment a;
   absl::Status status = Reserve(spec, a);
@@ -170,6 +172,7 @@ absl::Status Attacher::Reserve(const AttachSpec& spec, LiveAttachment& a) {
     if (r.mtu == 0) r.mtu = kFallbackMtu;
     if (r.kind == AttachKind::kPort) RETURN_IF_ERROR(FitMtu(*state.FindPort(r.port)->port, spec.mtu, r.mtu));
     if (r.kind == AttachKind::kMacvlan) RETURN_IF_ERROR(TakeTrunk(spec, r));
+    if (r.kind == AttachKind::kVf) RETURN_IF_ERROR(TakeVf(spec, r));
     const absl::Status filled = FillAddresses(spec, subnets, r);
     const absl::Status stored =
         filled.ok() ? controller_.store().AddAttachment(r, state.ipam.cursors()) : filled;
@@ -227,6 +230,8 @@ absl::Status Attacher::TakeDelegated(const InterfaceAddress& address, const PodS
 absl::Status Attacher::TakeTrunk(const AttachSpec& spec, Attachment& a) const {
   const ControlState& state = controller_.state();
   ASSIGN_OR_RETURN(const PortEntry* trunk, state.FindTrunk(spec.port));
+  if (trunk->config.kind() != PortKind::kTap)
+    return InvalidArgument("port: {} is a trunk of virtual functions: attach \"vf\"", trunk->config.name);
   a.trunk = trunk->config.name;
   for (const auto& [key, other] : state.desired.attachments()) {
     if (other.record.trunk != a.trunk || other.record.mac != a.mac) continue;
@@ -245,7 +250,8 @@ void Attacher::FitTrunk(Attachment& a) const {
 }
 
 absl::Status Attacher::SetUpInterface(const Attachment& a) {
-  if (!HasInterface(a.kind)) return absl::OkStatus();
+  if (a.kind == AttachKind::kVf) RETURN_IF_ERROR(SetUpVf(a));
+  if (!HasInterface(a)) return absl::OkStatus();
   if (a.kind == AttachKind::kMacvlan) {
     MacvlanOptions macvlan{
         .netns = a.netns, .ifname = a.key.ifname, .port = a.port, .mac = a.mac, .mtu = a.mtu};
@@ -268,6 +274,7 @@ absl::Status Attacher::BringUp(LiveAttachment& a) {
     ASSIGN_OR_RETURN(std::unique_ptr<Port> port, CreatePort(PortOf(a.record)));
     RETURN_IF_ERROR(Join(a, std::move(port)));
   }
+  if (a.record.kind == AttachKind::kVf) RETURN_IF_ERROR(GiveVf(a.record));
   RETURN_IF_ERROR(SetUpInterface(a.record));
   ControlState& state = controller_.state();
   a.record.state = AttachState::kUp;
@@ -385,13 +392,14 @@ absl::Status Attacher::RemoveDevice(const Attachment& a, std::unique_ptr<Port> p
       spdlog::warn("msg=\"destroy port\" port={} error=\"{}\"", a.port, Message(destroyed));
     port.reset();
   }
+  if (a.kind == AttachKind::kVf) return RemoveVf(a);
   return wiring_.remove(a.netns, a.key.ifname, a.port);
 }
 
 absl::Status Attacher::RollBack(const LiveAttachment& a) {
   std::unique_ptr<Port> port = Leave(a.record.key, "");
   // Without a port the interface is not ours: something of that name may have been there before.
-  if (port != nullptr || a.record.kind == AttachKind::kVhostUser)
+  if (port != nullptr || a.record.kind == AttachKind::kVhostUser || a.record.kind == AttachKind::kVf)
     RETURN_IF_ERROR(RemoveDevice(a.record, std::move(port)));
   return Forget(a.record.key);
 }

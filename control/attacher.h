@@ -17,6 +17,7 @@
 #include "control/attach_spec.h"
 #include "control/attachment.h"
 #include "control/controller.h"
+#include "control/vf_pool.h"
 #include "pmd/macvlan.h"
 #include "pmd/pod_interface.h"
 #include "pmd/port.h"
@@ -31,6 +32,7 @@ struct PodWiring {
   std::function<absl::Status(const PodInterface&)> check = CheckPodInterface;
   std::function<absl::Status(const std::string& netns, const std::string& ifname, const std::string& port)>
       remove = RemoveInterface;
+  const VfPool* vfs = nullptr;  ///< nullptr: no SR-IOV
 };
 
 /// Attaches and detaches pods. Calls for different pods run side by side; calls for one attachment one after
@@ -102,6 +104,12 @@ class Attacher {
   absl::Status Undo(const LiveAttachment& a);
   absl::Status SetUpInterface(const Attachment& a);
   void FitTrunk(Attachment& a) const;
+  absl::Status TakeVf(const AttachSpec& spec, Attachment& a) const;
+  std::vector<VfAttachment> TakenVfs() const;
+  absl::Status SetTrunkVlan(const Attachment& a, bool on);
+  absl::Status GiveVf(const Attachment& a);
+  absl::Status SetUpVf(const Attachment& a);
+  absl::Status RemoveVf(const Attachment& a);
   absl::Status TakeTrunk(const AttachSpec& spec, Attachment& a) const;
   void Mourn(const LiveAttachment& a, const absl::Status& why);
   void Bury(const std::vector<AttachmentKey>& keys,
@@ -117,6 +125,8 @@ class Attacher {
   std::mutex dpdk_mutex_;         // DPDK devices, and vhost-user's files, come and go one at a time
 };
 
+/// Cuts `mtu` to the port's; InvalidArgument if one was `asked` for (not 0) that is larger.
+absl::Status FitMtu(const Port& port, uint16_t asked, uint16_t& mtu);
 /// What the pod's namespace is to look like.
 PodInterface InterfaceOf(const Attachment& a);
 /// The port that is made for it, if its kind makes one.

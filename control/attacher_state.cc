@@ -58,6 +58,8 @@ absl::Status Attacher::Check(const AttachmentKey& key, const std::string& netns,
   if (r.kind == AttachKind::kVhostUser) return absl::OkStatus();
   if (r.kind == AttachKind::kPort)
     return link_up ? absl::OkStatus() : Differs(r, fmt::format("port {} is down", r.port));
+  if (!HasInterface(r))
+    return link_up ? absl::OkStatus() : Differs(r, fmt::format("port {} is down", r.port));
   if (!link_up) return Differs(r, fmt::format("port {} is down: its interface is gone", r.port));
   return Annotate(wiring_.check(InterfaceOf(r)), fmt::format("pod {}", ToString(r.pod)));
 }
@@ -97,6 +99,8 @@ absl::Status Attacher::Recover() {
     if (a.port == kNoPort) continue;
     if (const absl::Status status = SetUpInterface(a.record); !status.ok()) Mourn(a, status);
   }
+  if (wiring_.vfs != nullptr)
+    wiring_.vfs->Reconcile(controller_.Read([&](const ControlState&) { return TakenVfs(); }));
   return absl::OkStatus();
 }
 
@@ -119,7 +123,7 @@ absl::Status Attacher::TakeUp(const std::vector<Attachment>& records, std::vecto
 
 void Attacher::Reopen(LiveAttachment& a) {
   const AttachKind kind = a.record.kind;
-  absl::Status status = HasInterface(kind) ? OpenNetns(a.record.netns).status() : absl::OkStatus();
+  absl::Status status = HasInterface(a.record) ? OpenNetns(a.record.netns).status() : absl::OkStatus();
   if (kind == AttachKind::kVhostUser) status = DescribeVhostUser(a.record);
   if (kind == AttachKind::kPort) {
     status = JoinExisting(a, /*publish=*/false);

@@ -40,6 +40,37 @@ absl::StatusOr<PodRoute> RouteFromJson(const json& value) {
   return route;
 }
 
+json VfToJson(const VfAttachment& vf) {
+  return {{"resource", vf.resource},
+          {"address", vf.address},
+          {"pfAddress", vf.pf_address},
+          {"pf", vf.pf},
+          {"number", vf.number},
+          {"vlan", vf.vlan},
+          {"vfio", vf.vfio},
+          {"deviceFiles", vf.device_files},
+          {"formerDriver", vf.former_driver},
+          {"formerName", vf.former_name}};
+}
+
+absl::Status VfFromJson(const json& value, VfAttachment& vf) {
+  JsonReader r(value, "vf");
+  r.String("resource", vf.resource);
+  r.String("address", vf.address);
+  r.String("pfAddress", vf.pf_address);
+  r.String("pf", vf.pf);
+  r.Number("number", vf.number);
+  r.Number("vlan", vf.vlan);
+  r.Bool("vfio", vf.vfio);
+  if (const json* files = r.Array("deviceFiles", "an array"); files != nullptr) {
+    for (const json& file : *files)
+      vf.device_files.push_back(file.is_string() ? file.get<std::string>() : "");
+  }
+  r.String("formerDriver", vf.former_driver);
+  r.String("formerName", vf.former_name);
+  return r.Finish();
+}
+
 /// Version 0.1 had a flag instead of the kind.
 void ReadKind(JsonReader& r, Attachment& a) {
   bool vhost_user = false;
@@ -65,16 +96,18 @@ std::string_view ToString(AttachKind kind) {
       return "port";
     case AttachKind::kMacvlan:
       return "macvlan";
+    case AttachKind::kVf:
+      return "vf";
   }
   return "";
 }
 
 absl::StatusOr<AttachKind> ParseAttachKind(std::string_view text) {
   for (const AttachKind kind :
-       {AttachKind::kTap, AttachKind::kVhostUser, AttachKind::kPort, AttachKind::kMacvlan}) {
+       {AttachKind::kTap, AttachKind::kVhostUser, AttachKind::kPort, AttachKind::kMacvlan, AttachKind::kVf}) {
     if (text == ToString(kind)) return kind;
   }
-  return InvalidArgument("expected tap, vhost-user, port or macvlan, not \"{}\"", text);
+  return InvalidArgument("expected tap, vhost-user, port, macvlan or vf, not \"{}\"", text);
 }
 
 std::string ToString(const AttachmentKey& key) {
@@ -86,26 +119,27 @@ std::string ToJson(const Attachment& a) {
   for (const PodRoute& r : a.routes) {
     routes.push_back({{"dst", ToString(r.dst)}, {"via", r.via.empty() ? "" : ToString(r.via)}});
   }
-  return json{{"netns", a.netns},
-              {"network", a.network},
-              {"podNamespace", a.pod.ns},
-              {"podName", a.pod.name},
-              {"podUid", a.pod_uid},
-              {"attach", ToString(a.kind)},
-              {"port", a.port},
-              {"mac", ToString(a.mac)},
-              {"gatewayMac", ToString(a.gateway_mac)},
-              {"addresses", Texts(a.addresses)},
-              {"gateways", Texts(a.gateways)},
-              {"routes", routes},
-              {"mtu", a.mtu},
-              {"delegatedIpam", a.delegated_ipam},
-              {"socket", a.socket},
-              {"trunk", a.trunk},
-              {"vhostClient", a.vhost.client},
-              {"vhostQueues", a.vhost.queues},
-              {"host", a.host}}
-      .dump(-1, ' ', false, json::error_handler_t::replace);
+  json document{{"netns", a.netns},
+                {"network", a.network},
+                {"podNamespace", a.pod.ns},
+                {"podName", a.pod.name},
+                {"podUid", a.pod_uid},
+                {"attach", ToString(a.kind)},
+                {"port", a.port},
+                {"mac", ToString(a.mac)},
+                {"gatewayMac", ToString(a.gateway_mac)},
+                {"addresses", Texts(a.addresses)},
+                {"gateways", Texts(a.gateways)},
+                {"routes", routes},
+                {"mtu", a.mtu},
+                {"delegatedIpam", a.delegated_ipam},
+                {"socket", a.socket},
+                {"trunk", a.trunk},
+                {"vhostClient", a.vhost.client},
+                {"vhostQueues", a.vhost.queues},
+                {"host", a.host}};
+  if (a.kind == AttachKind::kVf) document["vf"] = VfToJson(a.vf);
+  return document.dump(-1, ' ', false, json::error_handler_t::replace);
 }
 
 absl::StatusOr<Attachment> AttachmentFromJson(const std::string& text) {
@@ -141,6 +175,7 @@ absl::StatusOr<Attachment> AttachmentFromJson(const std::string& text) {
   r.Bool("vhostClient", a.vhost.client);
   r.Number("vhostQueues", a.vhost.queues, 1, kMaxVhostQueues);
   r.Bool("host", a.host);
+  if (const json* vf = r.Get("vf"); vf != nullptr) r.Fail(VfFromJson(*vf, a.vf));
   RETURN_IF_ERROR(r.Finish());
   ASSIGN_OR_RETURN(a.mac, ParseMac(mac));
   ASSIGN_OR_RETURN(a.gateway_mac, ParseMac(gateway_mac));

@@ -42,8 +42,9 @@ enum class AttachKind : uint8_t {
   kVhostUser,  ///< a socket that podwired makes
   kPort,       ///< a port that is there already and stays when the pod goes
   kMacvlan,    ///< an interface of the kernel, a macvlan on a trunk of podwired's
+  kVf,         ///< a virtual function of an SR-IOV NIC; the switch has its frames by a trunk
 };
-/// "tap", "vhost-user", "port", "macvlan".
+/// "tap", "vhost-user", "port", "macvlan", "vf".
 std::string_view ToString(AttachKind kind);
 /// InvalidArgument that lists the kinds when `text` is none.
 absl::StatusOr<AttachKind> ParseAttachKind(std::string_view text);
@@ -58,6 +59,21 @@ struct VhostUserSide {
   bool operator==(const VhostUserSide&) const = default;
 };
 inline constexpr uint16_t kMaxVhostQueues = 16;
+
+/// Of kVf: the virtual function, and what must be known to give it back as it was.
+struct VfAttachment {
+  std::string resource;    ///< the pool's name
+  std::string address;     ///< "0000:03:02.1"
+  std::string pf_address;  ///< its physical function's
+  std::string pf;          ///< that one's interface
+  unsigned number = 0;     ///< which of the PF's
+  uint16_t vlan = 0;       ///< its port VLAN, its own on that NIC
+  bool vfio = false;       ///< the pod drives it by vfio-pci; else the kernel does, in the pod's namespace
+  std::vector<std::string> device_files{};  ///< with vfio: what the pod needs
+  std::string former_driver{};
+  std::string former_name{};  ///< of its interface
+  bool operator==(const VfAttachment&) const = default;
+};
 
 /// What outlives podwired of a pod's attachment.
 struct Attachment {
@@ -77,11 +93,17 @@ struct Attachment {
   uint16_t mtu = 1500;
   bool delegated_ipam = false;
   std::string socket;  ///< vhost-user
-  std::string trunk;   ///< macvlan: the name of the port that carries it
+  std::string trunk;   ///< macvlan, vf: the name of the port that carries it
   VhostUserSide vhost;
+  VfAttachment vf;
   bool host = false;  ///< no pod: the node's own network stack
   bool operator==(const Attachment&) const = default;
 };
+
+/// The same of an attachment: a VF may be the pod's to drive.
+inline bool HasInterface(const Attachment& a) {
+  return a.kind == AttachKind::kVf ? !a.vf.vfio : HasInterface(a.kind);
+}
 
 /// As stored: one line of JSON, the key and the state apart.
 std::string ToJson(const Attachment& a);

@@ -145,6 +145,12 @@ absl::Status ReadOffload(const json& value, OffloadConfig& o) {
   return r.Finish();
 }
 
+/// A port of kind pci that ParseSriov has found.
+void MarkTrunk(Config& c, const std::string& name) {
+  const auto port = std::ranges::find(c.ports, name, &PortConfig::name);
+  if (auto* pci = std::get_if<PciOptions>(&port->options)) pci->trunk = true;
+}
+
 bool IsLoopback(const std::string& host) {
   if (host == "localhost") return true;
   const auto ip = ParseIp(host);
@@ -205,6 +211,14 @@ absl::StatusOr<Config> ParseConfig(std::string_view text) {
   if (const json* ports = r.Array("ports", "an array of ports")) r.Fail(ReadPorts(*ports, c));
   if (const json* underlay = r.Get("underlay"); underlay != nullptr && r.ok())
     r.Fail(ReadUnderlay(*underlay, c));
+  if (const json* sriov = r.Array("sriov", "an array of pools"); sriov != nullptr && r.ok()) {
+    if (auto pools = ParseSriov(*sriov, c.ports, c.underlay ? c.underlay->port : ""); pools.ok()) {
+      c.sriov = *std::move(pools);
+      for (const SriovPool& pool : c.sriov) MarkTrunk(c, pool.trunk);
+    } else {
+      r.Fail(pools.status());
+    }
+  }
   if (const json* network = r.Get("network"); network != nullptr) {
     if (!network->is_object())
       r.Fail("network", fmt::format("expected flannel's net-conf object, not {}", Brief(*network)));

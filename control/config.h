@@ -11,6 +11,7 @@
 #include <absl/status/statusor.h>
 #include <nlohmann/json_fwd.hpp>
 
+#include "control/sriov_config.h"
 #include "net/address.h"
 #include "overlay/net_conf.h"
 #include "pmd/port.h"
@@ -84,6 +85,7 @@ struct Config {
   Timeouts timeouts;
   std::vector<PortConfig> ports;
   std::optional<UnderlayConfig> underlay;
+  std::vector<SriovPool> sriov;
   std::optional<NetConf> network;  ///< an applied kube-flannel-cfg overrides it
   MacAddr gateway_mac;             ///< that pods see as their gateway's; empty: made from the node's name
   std::string host_interface;      ///< the node's own way into the pods' network; empty: none

@@ -48,6 +48,7 @@ absl::StatusOr<const PortEntry*> ControlState::FindTrunk(const std::string& name
   for (const PortEntry& p : ports) {
     if (p.port == nullptr || p.leaving || p.role != PortRole::kTrunk) continue;
     if (!name.empty() && p.config.name != name) continue;
+    if (name.empty() && p.config.kind() != PortKind::kTap) continue;
     if (found != nullptr) {
       return Error(absl::StatusCode::kFailedPrecondition, "there are several trunks ({}, {}): say which",
                    found->config.name, p.config.name);

@@ -44,8 +44,8 @@ struct ControlState {
   const PortEntry* FindPort(const std::string& name) const;
   /// A port for a pod: NotFound; FailedPrecondition when it is somebody's.
   absl::StatusOr<PortId> FindFreePort(const std::string& name) const;
-  /// The trunk of that name, or, with an empty one, the only trunk; the entry is good until the next change.
-  /// NotFound, FailedPrecondition: not a trunk, or several.
+  /// The trunk of that name, or, with an empty one, the only one of kind tap; the entry is good until the
+  /// next change. NotFound, FailedPrecondition: not a trunk, or several.
   absl::StatusOr<const PortEntry*> FindTrunk(const std::string& name) const;
   PortId FreePortId() const;
   /// ResourceExhausted when the node has as many endpoints as it can.

@@ -39,6 +39,7 @@ absl::StatusOr<AttachSpec> SpecOf(const v1::AttachRequest& r) {
   if (r.queues() > kMaxVhostQueues)
     return InvalidArgument("queues: expected 1 to {}, not {}", kMaxVhostQueues, r.queues());
   if (r.queues() != 0) spec.vhost.queues = static_cast<uint16_t>(r.queues());
+  spec.vf = {.resource = r.resource_name(), .address = r.device_id(), .driver = r.vf_driver()};
   if (!r.mac().empty()) {
     const auto mac = ReadUnicastMac(r.mac());
     if (!mac.ok()) return InvalidArgument("mac: {}", Message(mac.status()));
@@ -69,6 +70,7 @@ std::string LinkStateOf(const LiveAttachment& a, const ControlState& s) {
   switch (a.record.kind) {
     case AttachKind::kTap:
     case AttachKind::kMacvlan:
+    case AttachKind::kVf:
       return "down: its interface is gone, or was set down";
     case AttachKind::kVhostUser:
       return "down: nobody is at its socket";
@@ -127,6 +129,14 @@ v1::Endpoint ToProto(const LiveAttachment& a, const ControlState& s) {
   e.set_node(s.desired.node());
   e.set_host(r.host);
   e.set_trunk(r.trunk);
+  if (r.kind == AttachKind::kVf) {
+    v1::VirtualFunction& vf = *e.mutable_vf();
+    vf.set_pci_address(r.vf.address);
+    vf.set_pf_pci_address(r.vf.pf_address);
+    vf.set_resource_name(r.vf.resource);
+    vf.set_vlan(r.vf.vlan);
+    for (const std::string& file : r.vf.device_files) vf.add_device_files(file);
+  }
   for (std::string& p : IsolatingPolicies(s.desired.model(), r.pod, Direction::kIngress)) {
     e.add_policies_ingress(std::move(p));
   }

@@ -22,6 +22,7 @@
 #include "control/services.h"
 #include "control/state_dir.h"
 #include "control/store.h"
+#include "control/vf_pool.h"
 #include "net/status.h"
 #include "pmd/eal.h"
 #include "pmd/guest_memory.h"
@@ -55,9 +56,6 @@ EalOptions EalOptionsOf(const Config& c) {
       .file_prefix = FilePrefix(c), .main_cpus = std::to_string(c.control_lcore), .memory_mb = c.memory_mb};
   if (c.hugepages == "on") o.hugepages = HugepageUse::kOn;
   if (c.hugepages == "off") o.hugepages = HugepageUse::kOff;
-  for (const PortConfig& p : c.ports) {
-    if (const auto* pci = std::get_if<PciOptions>(&p.options)) o.allowed_pci.push_back(pci->address);
-  }
   o.log = [](uint32_t level, std::string_view line) {
     spdlog::log(level <= 4 ? spdlog::level::err : spdlog::level::warn, "from=dpdk msg=\"{}\"", line);
   };
@@ -114,7 +112,9 @@ struct PortsGuard {
 PortRole RoleOf(const Config& config, const PortConfig& port) {
   if (config.underlay && config.underlay->port == port.name) return PortRole::kUnderlay;
   const auto* tap = std::get_if<TapOptions>(&port.options);
-  return tap != nullptr && tap->trunk ? PortRole::kTrunk : PortRole::kNone;
+  const auto* pci = std::get_if<PciOptions>(&port.options);
+  const bool trunk = (tap != nullptr && tap->trunk) || (pci != nullptr && pci->trunk);
+  return trunk ? PortRole::kTrunk : PortRole::kNone;
 }
 
 absl::Status OpenPorts(const Config& config, const PortContext& context, Controller& controller) {
@@ -215,9 +215,12 @@ absl::Status Run(Config config, const sigset_t& signals) {
   RETURN_IF_ERROR(controller.Load());
   RETURN_IF_ERROR(OutliveLostGuestMemory());
   const PortContext context{.pools = *pools, .workers = sw->max_workers()};
+  const VfPool vfs(config);
+  RETURN_IF_ERROR(Annotate(vfs.Start(GatewayMac(config)), "sriov"));  // before their trunks are opened
   RETURN_IF_ERROR(OpenPorts(config, context, controller));
   ASSIGN_OR_RETURN(const auto kernel_underlay, FollowKernel(config, controller, *sw));
-  Attacher attacher(controller, {.create_port = [&](const PortConfig& p) { return CreatePort(p, context); }});
+  Attacher attacher(
+      controller, {.create_port = [&](const PortConfig& p) { return CreatePort(p, context); }, .vfs = &vfs});
   RETURN_IF_ERROR(attacher.Recover());
   HostInterface host_interface(controller, attacher);
   host_interface.Start();

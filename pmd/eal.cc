@@ -12,7 +12,6 @@
 #include <rte_eal.h>
 #include <rte_errno.h>
 #include <rte_lcore.h>
-#include <rte_pci.h>
 
 #include "net/status.h"
 #include "pmd/eal_log.h"
@@ -88,11 +87,6 @@ absl::Status CheckOptions(const EalOptions& o) {
   for (size_t i = 0; i < o.worker_cpus.size(); ++i) {
     RETURN_IF_ERROR(CheckCpuList(fmt::format("CPUs of worker {}", i), o.worker_cpus[i]));
   }
-  for (const std::string& address : o.allowed_pci) {
-    rte_pci_addr parsed;
-    if (rte_pci_addr_parse(address.c_str(), &parsed) != 0)
-      return InvalidArgument("PCI address \"{}\": expected one like 0000:03:02.1", address);
-  }
   return absl::OkStatus();
 }
 
@@ -140,13 +134,13 @@ std::vector<std::string> Arguments(const EalOptions& o, const EalInfo& info) {
     args.insert(args.end(), {"--no-huge", "--iova-mode", "va"});  // --in-memory is refused beside --no-huge
   }
   if (!o.telemetry) args.emplace_back("--no-telemetry");
-  // An allow list that matches nothing rather than --no-pci: devices named later can still be attached.
+  // EAL is to touch no device by itself: ports attach theirs. An allow list that matches nothing rather than
+  // --no-pci, after which none could be attached.
   if (!fs::exists("/sys/bus/pci/devices")) {
     args.emplace_back("--no-pci");
-  } else if (o.allowed_pci.empty()) {
+  } else {
     args.insert(args.end(), {"-a", "ffff:ff:1f.7"});
   }
-  for (const std::string& address : o.allowed_pci) args.insert(args.end(), {"-a", address});
   return args;
 }
 

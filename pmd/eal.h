@@ -20,8 +20,6 @@ struct EalOptions {
   std::vector<std::string> worker_cpus;
   uint32_t memory_mb = 512;
   HugepageUse hugepages = HugepageUse::kAuto;
-  /// The PCI devices that may be touched; no others are.
-  std::vector<std::string> allowed_pci;
   bool telemetry = true;
   /// Takes DPDK's log lines of level warning and worse (rte_log levels: 4 error, 5 warning), without newline,
   /// from any thread. None: they go to stderr.

@@ -83,6 +83,9 @@ bool EthdevPort::OffloadToDevice(rte_mbuf& m) const noexcept {
   const uint32_t l4 = type & RTE_PTYPE_L4_MASK;
   if (l4 != (tcp ? RTE_PTYPE_L4_TCP : RTE_PTYPE_L4_UDP) || lens.l2_len + lens.l3_len != offload.csum_start)
     return false;
+  // QEMU's igbvf, asked to cut a frame with a VLAN tag in it, made 3 Mbit/s of TCP; with frames cut here it
+  // is 63.
+  if (offload.gso_size != 0 && lens.l2_len != sizeof(rte_ether_hdr)) return false;
   const bool v4 = RTE_ETH_IS_IPV4_HDR(type) != 0;
   m.l2_len = lens.l2_len & 0x7f;
   m.l3_len = lens.l3_len & 0x1ff;

@@ -91,6 +91,8 @@ absl::Status EthdevPort::Configure(const EthdevOptions& options, const PortConte
     ASSIGN_OR_RETURN(peer_, VhostPeer::Watch(device_.port(), tx_queues_, tx_offloads_, usable_tx_queues_));
   }
   // Whether the driver has interrupts, and the machine a vector for each queue, only trying can tell.
+  if (options.vlan_filter) conf.rxmode.offloads |= info.rx_offload_capa & RTE_ETH_RX_OFFLOAD_VLAN_FILTER;
+  filters_vlans_ = (conf.rxmode.offloads & RTE_ETH_RX_OFFLOAD_VLAN_FILTER) != 0;
   conf.intr_conf.rxq = 1;
   if (Start(conf).ok()) {
     FindInterrupts();
@@ -160,6 +162,16 @@ bool EthdevPort::link_up() const {
   rte_eth_link link{};
   return !watch_->removed() && rte_eth_link_get_nowait(device_.port(), &link) == 0 &&
          link.link_status == RTE_ETH_LINK_UP;
+}
+
+absl::Status EthdevPort::SetVlan(uint16_t vlan, bool on) {
+  if (!filters_vlans_) return absl::OkStatus();
+  const int rc = rte_eth_dev_vlan_filter(device_.port(), vlan, on ? 1 : 0);
+  if (rc != 0) return ErrnoError(-rc, "rte_eth_dev_vlan_filter {} {}", vlan, on ? "on" : "off");
+  // Linux's igb makes the VLAN that a VF has asked for last the one with which all that it sends is tagged,
+  // on top of the frame's own tag; that of VLAN 0 is none.
+  const int untagged = rte_eth_dev_vlan_filter(device_.port(), 0, 1);
+  return untagged == 0 ? absl::OkStatus() : ErrnoError(-untagged, "rte_eth_dev_vlan_filter 0 on");
 }
 
 PortStats EthdevPort::Stats() const {

@@ -26,6 +26,7 @@ struct EthdevOptions {
   uint16_t rx_queues = 1;           ///< cut to what the device has; frames are spread by RSS
   uint16_t tx_queues = UINT16_MAX;  ///< cut to the workers, and to what the device has
   bool promiscuous = false;
+  bool vlan_filter = false;  ///< only frames without a tag and those of SetVlan come in, where the device can
   std::optional<MacAddr> mac{};  ///< instead of the device's own
 };
 
@@ -67,6 +68,7 @@ class EthdevPort final : public Port {
   std::string Vanished() const override;
   PortStats Stats() const override;
   FlowEngine* flow_engine() override { return flow_engine_.get(); }
+  absl::Status SetVlan(uint16_t vlan, bool on) override;
 
  private:
   /// Written by the thread that holds the queue, read by any.
@@ -113,6 +115,7 @@ class EthdevPort final : public Port {
   uint16_t rx_queues_ = 0;
   uint16_t tx_queues_ = 0;
   bool tx_is_shared_ = false;
+  bool filters_vlans_ = false;
   std::optional<MacAddr> mac_;  ///< configured; net_pcap cannot be told
   bool is_vhost_ = false;  ///< its RX_L4_CKSUM_NONE means a partial checksum (virtio), not an unknown one
   EthdevDevice device_;

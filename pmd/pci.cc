@@ -46,11 +46,12 @@ PortOr CreatePciPort(const PortConfig& config, const PciOptions& options, const 
   absl::StatusOr<std::string> address = UsableAddress(options.address);
   if (!address.ok()) return Annotate(address.status(), "port " + config.name);
   if (options.queues == 0) return InvalidArgument("port {}: queues: 0 is less than 1", config.name);
-  ASSIGN_OR_RETURN(
-      auto port,
-      EthdevPort::Create(
-          config, {.devargs = *address, .rx_queues = options.queues, .promiscuous = options.promiscuous},
-          context));
+  ASSIGN_OR_RETURN(auto port, EthdevPort::Create(config,
+                                                 {.devargs = *address,
+                                                  .rx_queues = options.queues,
+                                                  .promiscuous = options.promiscuous,
+                                                  .vlan_filter = options.trunk},
+                                                 context));
   return port;
 }
 

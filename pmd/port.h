@@ -65,6 +65,7 @@ struct PciOptions {
   std::string address;       ///< "0000:03:02.1"
   uint16_t queues = 1;       ///< receive queues; at most what the device has
   bool promiscuous = false;  ///< receive frames for other MACs too
+  bool trunk = false;        ///< pods' virtual functions are its members: their VLANs are let in one by one
 };
 /// Any DPDK virtual device.
 struct VdevOptions {
@@ -175,6 +176,8 @@ class Port {
   virtual std::string how() const { return {}; }
   /// What applies rules to packets before RxBurst gives them; nullptr: nothing. The port's.
   virtual FlowEngine* flow_engine() { return nullptr; }
+  /// Of a trunk whose device filters: whether frames with this tag come in. Control thread.
+  virtual absl::Status SetVlan(uint16_t, bool) { return absl::OkStatus(); }
   /// Removes what would outlive the process (a persistent tap); the port is dead afterwards.
   virtual absl::Status Destroy() { return absl::OkStatus(); }
 

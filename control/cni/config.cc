@@ -109,6 +109,39 @@ absl::Status ReadTrunk(const Json& doc, NetConf& conf) {
   return Invalid("trunk", fmt::format("nothing with attach \"{}\"", conf.attach), conf.trunk);
 }
 
+/// What Multus says of the device that a device plugin has given to the pod: `deviceID`, by the runtime's
+/// configuration or beside it. Another kind of attachment has no use for it.
+absl::Status ReadDevice(const Json& doc, NetConf& conf) {
+  Json runtime;
+  RETURN_IF_ERROR(ReadObject(doc, "runtimeConfig", runtime));
+  if (runtime.is_object()) {
+    RETURN_IF_ERROR(ReadString(runtime, "CNIDeviceInfoFile", conf.device_info));
+    RETURN_IF_ERROR(ReadString(runtime, "deviceID", conf.device_id));
+  }
+  RETURN_IF_ERROR(ReadString(doc, "deviceID", conf.device_id));
+  if (!conf.device_info.empty() && conf.device_info[0] != '/')
+    return Invalid("runtimeConfig.CNIDeviceInfoFile", "an absolute path", conf.device_info);
+  return absl::OkStatus();
+}
+
+absl::Status ReadVf(const Json& doc, NetConf& conf) {
+  RETURN_IF_ERROR(ReadDevice(doc, conf));
+  Json vf;
+  RETURN_IF_ERROR(ReadObject(doc, "vf", vf));
+  if (vf.is_null()) return absl::OkStatus();
+  if (conf.attach != "vf") return Invalid("vf", fmt::format("nothing with attach \"{}\"", conf.attach), vf);
+  if (const Json* name = Find(vf, "resourceName"); name != nullptr) {
+    if (!name->is_string()) return Invalid("vf.resourceName", "the name of a pool of podwired's", *name);
+    conf.resource_name = name->get<std::string>();
+  }
+  if (const Json* driver = Find(vf, "deviceDriver"); driver != nullptr) {
+    if (*driver != "vfio-pci" && *driver != "")
+      return Invalid("vf.deviceDriver", "\"vfio-pci\", or nothing for an interface of the kernel's", *driver);
+    conf.vf_driver = driver->get<std::string>();
+  }
+  return absl::OkStatus();
+}
+
 absl::Status ReadIpam(const Json& doc, NetConf& conf) {
   Json ipam;
   RETURN_IF_ERROR(ReadObject(doc, "ipam", ipam));
@@ -186,11 +219,13 @@ absl::Status ReadKeys(const Json& doc, NetConf& conf) {
   if (conf.server.empty())
     return Invalid("server", "podwired's address, like unix:///run/podwire/podwire.sock", "");
   RETURN_IF_ERROR(ReadString(doc, "attach", conf.attach));
-  if (conf.attach != "tap" && conf.attach != "vhost-user" && conf.attach != "macvlan") {
-    return Invalid("attach", "\"tap\", \"vhost-user\" or \"macvlan\"", conf.attach);
+  if (conf.attach != "tap" && conf.attach != "vhost-user" && conf.attach != "macvlan" &&
+      conf.attach != "vf") {
+    return Invalid("attach", "\"tap\", \"vhost-user\", \"macvlan\" or \"vf\"", conf.attach);
   }
   RETURN_IF_ERROR(ReadVhostUser(doc, conf));
   RETURN_IF_ERROR(ReadTrunk(doc, conf));
+  RETURN_IF_ERROR(ReadVf(doc, conf));
   RETURN_IF_ERROR(ReadMtu(doc, conf));
   RETURN_IF_ERROR(ReadIpam(doc, conf));
   RETURN_IF_ERROR(ReadLog(doc, conf));

@@ -23,8 +23,13 @@ struct NetConf {
   std::string cni_version;  // one of kVersions
   std::string name;
   std::string server = "unix:///run/podwire/podwire.sock";
-  std::string attach = "tap";  // or "vhost-user", "macvlan"
-  std::string trunk;           // macvlan: the port's name; empty: the only one
+  std::string attach = "tap";  // or "vhost-user", "macvlan", "vf"
+  std::string resource_name;   // vf.resourceName: the pool; empty: the only one, or that of device_id
+  std::string vf_driver;       // vf.deviceDriver: "vfio-pci", or empty
+  std::string device_id;       // with attach "vf": the VF that a device plugin chose; empty: podwired does
+  std::string
+      device_info;    // runtimeConfig.CNIDeviceInfoFile: where Multus wants it; empty: where podwire puts it
+  std::string trunk;  // macvlan: the port's name; empty: the only one
   bool vhost_client = false;   // vhostUser.mode "client": podwired connects to the pod's socket
   uint32_t queues = 0;         // vhostUser.queues; 0: not said
   uint32_t mtu = 0;            // 0: the network's

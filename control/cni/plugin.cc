@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 
 #include "control/cni/delegate.h"
+#include "control/cni/device_info.h"
 #include "control/cni/error.h"
 #include "control/cni/log.h"
 #include "control/cni/result.h"
@@ -58,6 +59,11 @@ v1::AttachRequest AttachRequestFor(const NetConf& conf, const Environment& env, 
   request.set_vhost_client(conf.vhost_client);
   request.set_queues(conf.queues);
   request.set_port(conf.trunk);
+  if (conf.attach == "vf") {
+    request.set_resource_name(conf.resource_name);
+    request.set_device_id(conf.device_id);
+    request.set_vf_driver(conf.vf_driver);
+  }
   request.set_mtu(conf.mtu);
   for (const auto& ip : ipam.ips) request.add_addresses(ip.address);
   for (const auto& route : ipam.routes) {
@@ -97,7 +103,8 @@ Result ResultFor(const NetConf& conf, const Environment& env, const v1::Endpoint
                                .mac = endpoint.mac(),
                                .sandbox = env.netns,
                                .mtu = endpoint.mtu(),
-                               .socket_path = endpoint.socket()});
+                               .socket_path = endpoint.socket(),
+                               .pci_id = endpoint.vf().pci_address()});
   for (const auto& address : endpoint.addresses()) {
     result.ips.push_back({address, GatewayFor(endpoint, IsV6(address)), index});
   }
@@ -108,6 +115,12 @@ Result ResultFor(const NetConf& conf, const Environment& env, const v1::Endpoint
     result.dns = ipam.dns;
   }
   return result;
+}
+
+PciDevice DeviceOf(const v1::VirtualFunction& vf) {
+  return {.address = vf.pci_address(),
+          .physical_function = vf.pf_pci_address(),
+          .files = {vf.device_files().begin(), vf.device_files().end()}};
 }
 
 absl::StatusOr<std::string> Add(const NetConf& conf, const Environment& env) {
@@ -133,6 +146,16 @@ absl::StatusOr<std::string> Add(const NetConf& conf, const Environment& env) {
     }
     return endpoint.status();
   }
+  if (endpoint->has_vf()) {
+    if (const absl::Status written =
+            WriteDeviceInfo(conf, {env.container_id, env.ifname}, DeviceOf(endpoint->vf()));
+        !written.ok()) {
+      const absl::Status undone = client.Detach({env.container_id, env.ifname});
+      if (!undone.ok()) Log(conf, "ADD failed, and so did undoing it: " + Message(undone));
+      if (delegate.has_value()) delegate->Del({env.container_id, env.ifname}, env.netns).IgnoreError();
+      return written;
+    }
+  }
   return Dump(ToJson(ResultFor(conf, env, *endpoint, std::move(previous), ipam), conf.cni_version));
 }
 
@@ -142,6 +165,7 @@ absl::StatusOr<std::string> Del(const NetConf& conf, const Environment& env) {
   ASSIGN_OR_RETURN(SwitchClient client, SwitchClient::Create(conf, env.command));
   const AttachmentId id{env.container_id, env.ifname};
   RETURN_IF_ERROR(client.Detach(id));
+  RemoveDeviceInfo(conf, id);
   ASSIGN_OR_RETURN(const auto delegate, MakeDelegate(conf, env));
   if (delegate.has_value()) RETURN_IF_ERROR(delegate->Del(id, env.netns));
   return "";
@@ -205,6 +229,7 @@ absl::StatusOr<std::string> CollectGarbage(const NetConf& conf, const Environmen
   if (!conf.valid_attachments.has_value()) return "";
   ASSIGN_OR_RETURN(SwitchClient client, SwitchClient::Create(conf, env.command));
   ASSIGN_OR_RETURN(const auto collected, client.Collect(conf.name, *conf.valid_attachments));
+  for (const auto& id : collected) RemoveDeviceInfo(conf, id);
   ASSIGN_OR_RETURN(const auto delegate, MakeDelegate(conf, env));
   if (!delegate.has_value()) return "";
   absl::Status first;

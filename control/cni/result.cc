@@ -79,6 +79,7 @@ absl::StatusOr<ResultInterface> ParseInterface(const Json& json, std::string whe
                       .String("mac", out.mac)
                       .String("sandbox", out.sandbox)
                       .String("socketPath", out.socket_path)
+                      .String("pciID", out.pci_id)
                       .Number("mtu", mtu)
                       .status());
   out.mtu = mtu.value_or(0);
@@ -130,6 +131,7 @@ OrderedJson InterfaceJson(const ResultInterface& interface, std::string_view ver
   if (!AtLeast(version, "1.1.0")) return json;
   if (interface.mtu != 0) json["mtu"] = interface.mtu;
   AddUnlessEmpty(json, "socketPath", interface.socket_path);
+  AddUnlessEmpty(json, "pciID", interface.pci_id);
   return json;
 }
 

@@ -17,6 +17,7 @@ struct ResultInterface {
   std::string sandbox;      // the network namespace's path; empty: on the host
   uint32_t mtu = 0;         // bytes, since 1.1.0; 0: not said
   std::string socket_path;  // vhost-user, since 1.1.0
+  std::string pci_id;       // a virtual function's address, since 1.1.0
 };
 
 struct ResultIp {
@@ -43,7 +44,8 @@ struct Result {
 /// Errors: code 6, naming `what` and the key.
 absl::StatusOr<Result> ParseResult(const nlohmann::json& json, std::string_view what);
 
-/// In the spelling of `version` (one of kVersions): ips[].version up to 0.4.0; mtu and socketPath from 1.1.0.
+/// In the spelling of `version` (one of kVersions): ips[].version up to 0.4.0; mtu, socketPath and pciID
+/// from 1.1.0.
 nlohmann::ordered_json ToJson(const Result& result, std::string_view version);
 
 }  // namespace podwire::cni

@@ -24,7 +24,8 @@ class TestNode {
  public:
   /// `network` nullptr: none yet.
   explicit TestNode(const std::string& dir, const char* network = kNetwork,
-                    const std::string& host_interface = "", const std::string& underlay_port = "")
+                    const std::string& host_interface = "", const std::string& underlay_port = "",
+                    const VfPool* vfs = nullptr)
       : store_(*Store::Open(dir + "/state.db")) {
     config_.node = "node-a";
     config_.state_dir = dir;
@@ -77,7 +78,8 @@ class TestNode {
                       [this](const std::string&, const std::string&, const std::string&) {
                         ++removed;
                         return fail_remove ? absl::InternalError("busy") : absl::OkStatus();
-                      }});
+                      },
+                  .vfs = vfs});
   }
   ~TestNode() { controller_->ReleasePorts(); }
 

@@ -126,7 +126,6 @@ TEST(Eal, BadOptionsAreNamedAndNothingIsStarted) {
   EXPECT_THAT(Outcome({.worker_cpus = {""}}), HasSubstr("CPUs of worker 0"));
   EXPECT_THAT(Outcome({.worker_cpus = {"0-1000"}}), HasSubstr("may not be used"));
   EXPECT_THAT(Outcome({.worker_cpus = std::vector<std::string>(200, "0")}), HasSubstr("workers: 200"));
-  EXPECT_THAT(Outcome({.allowed_pci = {"03:00"}}), HasSubstr("PCI address \"03:00\""));
   EXPECT_THAT(Outcome({.memory_mb = 1 << 30, .hugepages = HugepageUse::kOn}), HasSubstr("vm.nr_hugepages"));
 }
 

@@ -1,4 +1,5 @@
 """Virtual machines of QEMU's (software emulation: no KVM is needed) that tests speak with by a shell on a serial line."""
+import base64
 import os
 import re
 import socket
@@ -12,10 +13,10 @@ from lab.lab import wait_for  # noqa: E402
 from lab.run import LabError  # noqa: E402
 
 
-def image(directory, modules=(), programs=()):
-    """Makes kernel and initrd in the directory, if they are not there."""
-    env = dict(os.environ, **({"GUEST_MODULES": " ".join(modules)} if modules else {}),
-               **({"GUEST_PROGRAMS": " ".join(programs)} if programs else {}))
+def image(directory, modules=(), programs=(), files=()):
+    """Makes kernel and initrd in the directory. `files` are those that programs load by themselves."""
+    wanted = {"GUEST_MODULES": modules, "GUEST_PROGRAMS": programs, "GUEST_FILES": files}
+    env = dict(os.environ, **{name: " ".join(words) for name, words in wanted.items() if words})
     subprocess.run([os.path.join(HERE, "guest_image"), directory], check=True, env=env)
 
 
@@ -67,6 +68,19 @@ class Guest:
         if check and found.group(1) != "0":
             raise LabError(f"{self.name}: \"{command}\" ended with {found.group(1)}:\n{output[-600:]}")
         return output
+
+    def use_bash(self):
+        """Commands are bash's from now on: nothing of busybox's comes before the programs of the image."""
+        self.line.sendall(b"cd /; PS1= PS2= bash --norc --noediting\n")
+        self.run("true")
+
+    def write(self, path, text):
+        """Makes a file in the machine."""
+        encoded = base64.b64encode(text.encode()).decode()
+        self.run(f"mkdir -p {os.path.dirname(path)} && : >{path}")
+        for i in range(0, len(encoded), 2000):  # a line of a terminal's is 4096 bytes
+            self.run(f"echo {encoded[i:i + 2000]} >>/tmp/encoded")
+        self.run(f"base64 -d /tmp/encoded >{path}; rm /tmp/encoded")
 
     def end(self):
         if self.line:

@@ -1,5 +1,7 @@
 // The plugin's parts that need no podwired: environment, configuration, results, errors, running programs.
 
+#include <filesystem>
+#include <fstream>
 #include <map>
 #include <string>
 
@@ -7,6 +9,7 @@
 #include <gtest/gtest.h>
 
 #include "control/cni/config.h"
+#include "control/cni/device_info.h"
 #include "control/cni/environment.h"
 #include "control/cni/error.h"
 #include "control/cni/result.h"
@@ -51,6 +54,49 @@ NetConf Config(const std::string& changes) {
   auto conf = ParseNetConf(document.dump());
   EXPECT_TRUE(conf.ok()) << conf.status();
   return conf.ok() ? *std::move(conf) : NetConf();
+}
+
+TEST(CniConfig, VirtualFunctions) {
+  const NetConf conf = Config(R"({"attach": "vf", "vf": {"resourceName": "fast", "deviceDriver": "vfio-pci"},
+      "deviceID": "0000:01:10.2", "runtimeConfig": {"CNIDeviceInfoFile": "/run/x.json", "deviceID": "0000:01:10.9"}})");
+  EXPECT_EQ(conf.resource_name, "fast");
+  EXPECT_EQ(conf.vf_driver, "vfio-pci");
+  EXPECT_EQ(conf.device_id, "0000:01:10.2");
+  EXPECT_EQ(DeviceInfoFile(conf, {"c1", "net1"}), "/run/x.json");
+  EXPECT_EQ(DeviceInfoFile(Config(R"({"attach": "vf"})"), {"c1", "net1"}),
+            "/var/run/k8s.cni.cncf.io/devinfo/cni/net-c1-net1-device.json");
+  EXPECT_THAT(ConfigError(R"({"vf": {}})"), HasSubstr("vf: must be nothing with attach \"tap\""));
+  EXPECT_THAT(ConfigError(R"({"attach": "vf", "vf": 1})"), HasSubstr("vf: must be an object"));
+  EXPECT_THAT(ConfigError(R"({"attach": "vf", "vf": {"resourceName": 1}})"),
+              HasSubstr("vf.resourceName: must be"));
+  EXPECT_THAT(ConfigError(R"({"attach": "vf", "vf": {"deviceDriver": "uio"}})"),
+              HasSubstr("vf.deviceDriver: must be"));
+  EXPECT_THAT(ConfigError(R"({"attach": "vf", "deviceID": 1})"), HasSubstr("deviceID: must be a string"));
+  EXPECT_THAT(ConfigError(R"({"attach": "vf", "runtimeConfig": {"CNIDeviceInfoFile": "x"}})"),
+              HasSubstr("an absolute path"));
+}
+
+/// As the specification's example, with what podwire adds.
+TEST(CniDeviceInfo, IsTheSpecifications) {
+  EXPECT_EQ(
+      DeviceInfo({.address = "0000:01:10.2", .physical_function = "0000:01:00.0"}).dump(),
+      R"({"type":"pci","version":"1.1.0","pci":{"pci-address":"0000:01:10.2","pf-pci-address":"0000:01:00.0"}})");
+  EXPECT_EQ(
+      DeviceInfo({.address = "0000:01:10.2", .files = {"/dev/vfio/vfio", "/dev/vfio/7"}}).dump(),
+      R"({"type":"pci","version":"1.1.0","pci":{"pci-address":"0000:01:10.2","device-files":["/dev/vfio/vfio","/dev/vfio/7"]}})");
+}
+
+TEST(CniDeviceInfo, IsWrittenAndRemoved) {
+  const std::string directory = testing::TempDir() + "podwire-devinfo";
+  NetConf conf = Config(R"({"attach": "vf"})");
+  conf.device_info = directory + "/a/x.json";
+  ASSERT_TRUE(WriteDeviceInfo(conf, {"c1", "eth0"}, {.address = "0000:01:10.2"}).ok());
+  EXPECT_EQ(json::parse(std::ifstream(conf.device_info))["pci"]["pci-address"], "0000:01:10.2");
+  RemoveDeviceInfo(conf, {"c1", "eth0"});
+  EXPECT_FALSE(std::filesystem::exists(conf.device_info));
+  conf.device_info = "/proc/none/x.json";
+  EXPECT_EQ(CodeOf(WriteDeviceInfo(conf, {"c1", "eth0"}, {})), 5);
+  std::filesystem::remove_all(directory);
 }
 
 TEST(CniEnvironment, ArgumentsComeInAnyOrder) {
@@ -148,7 +194,7 @@ TEST(CniConfig, FaultsNameTheKeyAndTheCure) {
         << queues;
   }
   EXPECT_THAT(ConfigError(R"({"attach": "veth"})"),
-              HasSubstr("attach: must be \"tap\", \"vhost-user\" or \"macvlan\", got \"veth\""));
+              HasSubstr("attach: must be \"tap\", \"vhost-user\", \"macvlan\" or \"vf\", got \"veth\""));
   EXPECT_THAT(ConfigError(R"({"name": null})"), HasSubstr("name: missing"));
   EXPECT_THAT(ConfigError(R"({"name": "a/b"})"), HasSubstr("name: must be an identifier"));
   EXPECT_THAT(ConfigError(R"({"server": 5})"), HasSubstr("server: must be a string, got 5"));
