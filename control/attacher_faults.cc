@@ -25,7 +25,7 @@ std::vector<AttachmentKey> KeysOf(const Controller& controller, Want want) {
 
 /// Why the pod's interface is no more; empty: it is there, or is not ours to look after.
 std::string DeathOf(const LiveAttachment& a, const ControlState& s) {
-  const bool made = a.record.state == AttachState::kUp && HasInterface(a.record.kind) && a.port != kNoPort;
+  const bool made = a.record.state == AttachState::kUp && HasInterface(a.record) && a.port != kNoPort;
   return made ? s.ports[a.port.value()].port->Vanished() : "";
 }
 
