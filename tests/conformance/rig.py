@@ -92,7 +92,7 @@ class ConformanceLab(Lab):
                       "net.ipv6.conf.default.disable_ipv6=0", "net.ipv6.conf.all.forwarding=1"]))
         return ns
 
-    def plug(self, ns, subnet, name):
+    def plug(self, ns, subnet, name, queues=1):
         gateway = str(self.underlay[254])
         ip_batch(self.router, [f"link add to-node type veth peer name eth0 netns {ns}", f"addr add {gateway}/24 dev to-node",
                                "link set to-node up"])

@@ -363,7 +363,7 @@ TEST_F(ServerTest, EndpointsAndFlowsRefuseBadRequests) {
   grpc::ClientContext c7;
   EXPECT_NE(endpoints->Attach(&c7, attach, &attached)
                 .error_message()
-                .find("attach: expected tap, vhost-user, port or macvlan"),
+                .find("attach: expected tap, vhost-user, port, macvlan or vf"),
             std::string::npos);
   attach.set_attach("port");
   attach.set_port("nic");

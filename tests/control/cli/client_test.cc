@@ -155,12 +155,13 @@ TEST_F(Client, GetPortsRoutesEndpoints) {
   v1::Port port;
   port.set_name("uplink");
   port.set_kind("netdev");
+  port.set_state("gone: its interface was removed");
   port.set_rx_packets(18446744073709551615u);
   (*port.mutable_options())["interface"] = "eth1";
   fake_.state.ports = {port};
   EXPECT_EQ(Run("get ports").output,
             "NAME     KIND     ROLE   POD   LINK   MTU   MAC   RX-PACKETS             TX-PACKETS\n"
-            "uplink   netdev   -      -     down   -     -     18446744073709551615   0\n");
+            "uplink   netdev   -      -     gone   -     -     18446744073709551615   0\n");
   const json as_json = json::parse(Run("get port uplink -o json").output);
   EXPECT_EQ(as_json["rxPackets"], 18446744073709551615u);
   EXPECT_EQ(as_json["options"]["interface"], "eth1");
