@@ -163,9 +163,73 @@ TEST_F(OffloadManagerTest, FullNicIsAskedAgainLater) {
   EXPECT_EQ(RulesAt(kPodPort), 1u);
 }
 
+// A reset, for example.
+TEST_F(OffloadManagerTest, TransientErrorIsNoRefusalForGood) {
+  a.engine.refuse_install = [](const FlowRule&) { return absl::UnavailableError("I/O error"); };
+  PublishNode(Node({kIsolateB}));
+  Flood(kPodPort, FromA(), 4);
+  EXPECT_TRUE(manager->RefusedBy(kPodPort).empty());
+  a.engine.refuse_install = nullptr;
+  Flood(kPodPort, FromA(), 44);
+  EXPECT_EQ(RulesAt(kPodPort), 1u);
+}
+
+TEST_F(OffloadManagerTest, NicThatKeepsARuleLosesAllAndGetsNoMore) {
+  PublishNode(Node({kIsolateB}));
+  for (int i = 0; i < 3; ++i) {
+    Arrive(kPodPort, FromA(1), 50);
+    Arrive(kPodPort, FromA(2), 50);
+    Step();
+  }
+  ASSERT_EQ(RulesAt(kPodPort), 2u);
+  a.engine.refuse_remove = absl::UnavailableError("firmware");
+  PublishNode(Node({}));
+  EXPECT_EQ(RulesAt(kPodPort), 0u);
+  EXPECT_TRUE(manager->Offloaded().empty());
+  EXPECT_EQ(manager->totals().removed, 2u);
+  a.engine.refuse_remove = absl::OkStatus();
+  PublishNode(Node({kIsolateB}));
+  Flood(kPodPort, FromA(1), 8);
+  EXPECT_EQ(RulesAt(kPodPort), 0u);
+  EXPECT_TRUE(manager->CapabilitiesOf(kPodPort).empty());
+}
+
+TEST_F(OffloadManagerTest, LastCountsAreInTheBooksWhenThePublicationReturns) {
+  PublishNode(Node({kIsolateB}));
+  Flood(kPodPort, FromA(), 3);
+  ASSERT_EQ(RulesAt(kPodPort), 1u);
+  Arrive(kPodPort, FromA(), 40);
+  const uint64_t before = Denied();
+  PublishNode(Node({}));  // the slot may be another pod's from now on
+  EXPECT_EQ(Denied(), before + 40);
+}
+
+// Whose rules would not be taken, or make none, leave the places to others.
+TEST_F(OffloadManagerTest, FlowsThatMakeNoRuleDoNotCrowdOutOthers) {
+  std::vector<Frame> crowd;
+  for (uint16_t port = 1; port <= 100; ++port) crowd.push_back(FromA(port));  // allowed, never answered
+  PublishNode(Node({R"({"apiVersion":"networking.k8s.io/v1","kind":"NetworkPolicy","metadata":{"name":"only"},
+      "spec":{"podSelector":{"matchLabels":{"app":"b"}},"policyTypes":["Ingress"],
+      "ingress":[{"ports":[{"port":5000,"protocol":"UDP"}]}]}})"}));
+  for (int i = 0; i < 4; ++i) {
+    for (int n = 0; n < 60; ++n) Arrive(kPodPort, crowd);
+    Arrive(kPodPort, FromA(4000, 6000), 50);
+    Step();
+  }
+  EXPECT_EQ(RulesAt(kPodPort), 1u);
+}
+
+TEST_F(OffloadManagerTest, OldTunnelPortIsGivenUp) {
+  Tables t = Node({});
+  t.local.tunnel_enabled = false;
+  PublishNode(std::move(t));
+  Step();
+  EXPECT_EQ(a.engine.vxlan_port, 0);
+}
+
 TEST_F(OffloadManagerTest, CapabilitiesAreWhatTheNicValidates) {
   EXPECT_EQ(manager->CapabilitiesOf(kPodPort),
-            (std::vector<std::string>{"drop", "drop-ipv6", "drop-inner", "count", "mark", "forward",
+            (std::vector<std::string>{"drop", "drop-ipv6", "drop-inner", "count", "forward", "forward-ipv6",
                                       "vxlan-encap", "vxlan-decap"}));
   EXPECT_EQ(a.engine.vxlan_port, 8472);
   EXPECT_EQ(a.engine.installs, 0) << "asking installs nothing";
@@ -256,6 +320,29 @@ TEST_F(OffloadManagerTest, EstablishedConnectionIsForwardedByTheNic) {
   EXPECT_EQ(shared.connections->size(), 1u);
 }
 
+class LongHold : public OffloadManagerTest {
+ protected:
+  static OffloadOptions Hour() {
+    OffloadOptions o = Options();
+    o.hold_ms = 3'600'000;
+    return o;
+  }
+  LongHold() : OffloadManagerTest(Hour()) {}
+};
+
+// The rule stays for a while, but matches no packet any more: it must not make the flow look cared for.
+TEST_F(LongHold, ConnectionWhosePacketsPassTheRuleByLives) {
+  Talk(3);
+  ASSERT_EQ(RulesAt(kPodPort) + RulesAt(kPodPortB), 2u);
+  for (int i = 0; i < 4 * 400; ++i) {  // 400 s, longer than a UDP connection may be idle
+    Arrive(kPodPort, FromPod().Ip4("10.244.1.2", "10.244.1.3", {.ttl = 128}).Udp(4000, 5000).Payload(20), 1);
+    Step();
+  }
+  EXPECT_EQ(RulesAt(kPodPort), 1u);
+  shared.connections->Sweep(worker->now_ms, shared.timeouts, 4096);
+  EXPECT_EQ(shared.connections->size(), 1u);
+}
+
 TEST_F(OffloadManagerTest, PolicyThatDeniesEndsForwarding) {
   Talk(3);
   ASSERT_EQ(RulesAt(kPodPort) + RulesAt(kPodPortB), 2u);
@@ -287,9 +374,54 @@ TEST_F(OffloadManagerTest, FinsAndExpiringPacketsAreSoftwares) {
   EXPECT_TRUE(
       ToSoftware(Frame().Eth(kGatewayMac, kPodMacB).Ip4("10.244.1.2", "10.244.1.3").Tcp(4000, 80, 0x10)))
       << "another's MAC";
+  EXPECT_TRUE(ToSoftware(Frame()
+                             .Eth(kGatewayMac, kPodMac, 0x8100)
+                             .Raw(Hex("0005 0800"))
+                             .Ip4("10.244.1.2", "10.244.1.3")
+                             .Tcp(4000, 80, 0x10)))
+      << "a VLAN tag";
   Arrive(kPodPort, FromPod().Ip4("10.244.1.2", "10.244.1.3").Tcp(4000, 80, 0x11), 1);
   Step();
   EXPECT_EQ(RulesAt(kPodPort), 0u) << "the connection has begun to end";
+}
+
+TEST_F(OffloadManagerTest, Ipv6FragmentsAndExtensionHeadersAreSoftwares) {
+  const auto there = [] { return FromPod().Ip6("2001:db8:1::2", "2001:db8:1::3"); };
+  const Frame here =
+      Frame().Eth(kGatewayMac, kPodMacB).Ip6("2001:db8:1::3", "2001:db8:1::2").Udp(5000, 4000).Payload(9);
+  for (int i = 0; i < 3; ++i) {
+    Arrive(kPodPort, there().Udp(4000, 5000).Payload(9), 50);
+    Arrive(kPodPortB, here, 50);
+    Step();
+  }
+  ASSERT_EQ(RulesAt(kPodPort), 1u);
+  const auto ToSoftware = [&](const Frame& f) { return a.engine.Filter({f}).size() == 1; };
+  EXPECT_FALSE(ToSoftware(there().Udp(4000, 5000).Payload(9)));
+  EXPECT_TRUE(ToSoftware(there().Fragment6(0, true, 7).Udp(4000, 5000).Payload(16)));
+  for (const uint8_t type : {0, 60})
+    EXPECT_TRUE(ToSoftware(there().Ext6(type, {0, 1, 4, 0, 0, 0, 0}).Udp(4000, 5000).Payload(16))) << type;
+  EXPECT_TRUE(ToSoftware(Frame()
+                             .Eth(kGatewayMac, kPodMac, 0x8100)
+                             .Raw(Hex("0005 86dd"))
+                             .Ip6("2001:db8:1::2", "2001:db8:1::3")
+                             .Udp(4000, 5000)
+                             .Payload(9)));
+}
+
+// A NIC whose driver cannot keep extension headers out, as mlx5 of DPDK 22.11.
+TEST_F(OffloadManagerTest, NicThatSeesNoExtensionHeadersForwardsNoIpv6) {
+  const auto refuse = [](const FlowRule& r) {
+    for (const rte_flow_item* i = r.pattern(); i->type != RTE_FLOW_ITEM_TYPE_END; ++i) {
+      if (i->type == RTE_FLOW_ITEM_TYPE_IPV6 &&
+          static_cast<const rte_flow_item_ipv6*>(i->mask)->has_hop_ext != 0)
+        return absl::UnimplementedError("mask enables non supported bits");
+    }
+    return absl::OkStatus();
+  };
+  a.engine.refuse = b.engine.refuse = refuse;
+  EXPECT_FALSE(ProbeCapabilities(a.engine).contains(FlowCapability::kForwardV6));
+  EXPECT_TRUE(ProbeCapabilities(a.engine).contains(FlowCapability::kDropV6));
+  EXPECT_TRUE(ProbeCapabilities(a.engine).contains(FlowCapability::kForward));
 }
 
 Frame ToRemote() { return FromPod().Ip4("10.244.1.2", "10.244.2.7").Udp(4000, 53).Payload(30); }
@@ -319,6 +451,14 @@ TEST_F(OffloadManagerTest, TunnelsAreEnteredAndLeftByTheNic) {
   for (Bytes* bytes : {&mine, &software}) std::fill(bytes->begin() + 24, bytes->begin() + 26, uint8_t{0});
   EXPECT_EQ(ToHex(mine), ToHex(software));
   EXPECT_EQ(up.engine
+                .Filter({FromTunnel({.mf = true})
+                             .Ip4("10.244.2.7", "10.244.1.2", {.ttl = 63})
+                             .Udp(53, 4000)
+                             .Payload(30)})
+                .size(),
+            1u)
+      << "a tunnel packet's fragment";
+  EXPECT_EQ(up.engine
                 .Filter({FromTunnel({.tos = 3})
                              .Ip4("10.244.2.7", "10.244.1.2", {.tos = 1, .ttl = 63})
                              .Udp(53, 4000)
@@ -326,6 +466,21 @@ TEST_F(OffloadManagerTest, TunnelsAreEnteredAndLeftByTheNic) {
                 .size(),
             1u)
       << "congestion marks are software's";
+}
+
+// The outer UDP checksum would be zero.
+TEST_F(OffloadManagerTest, TunnelsOverIpv6AreEnteredBySoftware) {
+  shared.neighbors.Learn(Ip6("2001:db8::9"), kPeerMac, worker->now_ms, true);
+  const Frame there = FromPod().Ip6("2001:db8:1::2", "2001:db8:2::7").Udp(4000, 53).Payload(30);
+  const Frame here =
+      FromTunnel6().Ip6("2001:db8:2::7", "2001:db8:1::2", {.hop_limit = 63}).Udp(53, 4000).Payload(30);
+  for (int i = 0; i < 4; ++i) {
+    Arrive(kPodPort, there, 50);
+    Arrive(kUnderlayPort, here, 50);
+    Step();
+  }
+  EXPECT_EQ(RulesAt(kUnderlayPort), 1u) << "left it may be";
+  EXPECT_EQ(RulesAt(kPodPort), 0u);
 }
 
 TEST_F(OffloadManagerTest, NeighborInDoubtEndsForwarding) {
