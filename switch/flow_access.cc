@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "switch/elapsed.h"
+#include "switch/output.h"
 #include "switch/worker_context.h"
 
 namespace podwire {
@@ -180,6 +181,19 @@ void FlowAccess::Visit(std::span<FlowVisit> visits) {
       }
     }
     visits = visits.subspan(step.size());
+  }
+}
+
+void FlowAccess::AskNeighbor(const IpAddress& address, const MacAddr& known) {
+  NeighborTable& table = workers_.shared->neighbors;
+  const NeighborId id = table.SlotFor(address, workers_.shared->NowMs());
+  if (id == kNoNeighbor) return;
+  for (const uint16_t worker : workers_.running()) {
+    const auto ask = [&](WorkerContext& w) {
+      table.Use(id, w.now_ms);
+      podwire::AskNeighbor(w, id, known);
+    };
+    if (workers_.call(worker, ask)) return;
   }
 }
 

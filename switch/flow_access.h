@@ -88,6 +88,10 @@ class FlowAccess {
   /// Visits each. What a worker that is gone would have counted, another counts.
   void Visit(std::span<FlowVisit> visits);
 
+  /// Has a worker ask for an underlay neighbour that is at `known`, and stamps it as used: for packets that
+  /// no worker sees.
+  void AskNeighbor(const IpAddress& address, const MacAddr& known);
+
   /// SymmetricHash of the flow's tuple.
   uint32_t HashOf(const FlowId& id) const;
   WorkerShared& shared() const { return *workers_.shared; }

@@ -70,6 +70,7 @@ void OffloadManager::Round(uint64_t now_ms) {
     visits = ReadCounts(now_ms);
     access_.Visit(visits);
   }
+  AskNeighbors(now_ms);
   RemoveUnfit(visits, now_ms);
   std::vector<FastFlow> fast = FindFast(now_ms);
   InstallFast(fast, now_ms);
@@ -117,14 +118,7 @@ FlowVisit OffloadManager::TakeCount(const FlowId& id, Rule& rule) {
 std::vector<FlowVisit> OffloadManager::ReadCounts(uint64_t now_ms) {
   const std::shared_ptr<const Tables> t = tables_();
   const std::lock_guard lock(mutex_);
-  neighbors_.clear();
-  if (options_.forward && !ports_.empty()) {
-    const NeighborTable& table = access_.shared().neighbors;
-    for (const NeighborTable::Entry& e : table.Snapshot(access_.shared().NowMs())) {
-      if (e.state == NeighborState::kReachable || e.state == NeighborState::kPermanent)
-        neighbors_.emplace(e.address, e.mac);
-    }
-  }
+  ReadNeighbors();
   RevalidateRules(*t);
   std::vector<FlowVisit> visits = std::exchange(last_counts_, {});
   for (auto& [id, rule] : rules_) {

@@ -132,6 +132,8 @@ class OffloadManager {
 
   void Loop();
   void ProbePorts();
+  void ReadNeighbors();
+  void AskNeighbors(uint64_t now_ms);
   std::vector<FlowVisit> ReadCounts(uint64_t now_ms);
   void RemoveUnfit(std::span<const FlowVisit> visits, uint64_t now_ms);
   std::vector<FastFlow> FindFast(uint64_t now_ms);
@@ -163,13 +165,18 @@ class OffloadManager {
   const OffloadOptions options_;
   std::map<FlowId, Candidate> candidates_;  // Round's
   std::map<FlowId, Blind> blind_;           // Round's
+  std::map<IpAddress, uint64_t> asked_;     // Round's: neighbours, when
   uint32_t changes_ = 0;                    // CheckConnections
 
   std::mutex books_mutex_;    // before mutex_: from reading counts to having them in the books
   mutable std::mutex mutex_;  // what follows
   std::map<PortId, PortState> ports_;
   RuleMap rules_;
-  absl::flat_hash_map<IpAddress, MacAddr> neighbors_;  // that answer, as of the last round
+  struct Neighbor {
+    MacAddr mac;
+    bool due = false;  // soon no longer confirmed
+  };
+  absl::flat_hash_map<IpAddress, Neighbor> neighbors_;  // that answer, as of the last round
   std::map<FlowId, uint64_t> untranslatable_;  // until when not to look at them again; fewer than candidates
   std::vector<FlowVisit> last_counts_;         // of rules that are gone, not yet in the books
   OffloadTotals totals_;

@@ -147,6 +147,7 @@ std::optional<ForwardDraft> DraftForward(const Tables& t, const ForwardInput& in
   const MacAddr neighbor = a.to_endpoint ? MacAt(a.hop.header.data()) : in.neighbor(f.neighbor);
   if (neighbor.empty()) return std::nullopt;
   draft.out_port = a.port;
+  if (!a.to_endpoint) draft.neighbor = f.neighbor;
   draft.src_endpoint = policy.src_endpoint;
   draft.dst_endpoint = policy.dst_endpoint;
   FlowMatch::Plain plain{.src_mac = from.peer_mac, .dst_mac = from.own_mac};

@@ -32,6 +32,7 @@ struct ForwardDraft {
   FlowMatch match;
   FlowAction action;  ///< `ethdev` is not set: it is out_port's
   PortId out_port = kNoPort;
+  IpAddress neighbor{};  ///< of the underlay, whose MAC is in it; empty: it goes to a pod
   EndpointId src_endpoint = kNoEndpoint, dst_endpoint = kNoEndpoint;  ///< of the connection
   uint16_t overhead = 0;                                              ///< as DropDraft's
   bool operator==(const ForwardDraft&) const = default;

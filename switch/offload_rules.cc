@@ -1,5 +1,6 @@
 // The manager's rules: from a fast flow to a rule that is installed, decided again, and taken out.
 #include <algorithm>
+#include <map>
 #include <utility>
 
 #include "net/status.h"
@@ -13,6 +14,11 @@ constexpr uint64_t kLaterMs = 10'000;         // before a NIC that took no rule 
 constexpr uint64_t kUntranslatableMs = 5000;  // before it is tried again with a flow that makes no rule
 constexpr uint32_t kMaxBlindLooks = 6;        // doublings
 constexpr double kEvictionFactor = 2;         // so much faster must a flow be to take another's place
+
+// A NIC's packets make no worker ask for a neighbour again: it is done for them, before its MAC is in doubt,
+// and an answer may take as long as software would wait for one.
+constexpr uint32_t kAskAfterMs = 20'000, kDoubtMs = 5000;
+constexpr uint64_t kAskIntervalMs = 1000;
 
 FlowCapability Needed(const DropDraft& d) {
   if (d.match.tunnel) return FlowCapability::kDropInner;
@@ -81,7 +87,7 @@ std::optional<FlowRule> OffloadManager::TranslateForward(const Tables& t, const 
                 .tunnel_src_port = v.tunnel_src_port,
                 .neighbor = [this](const IpAddress& a) {
                   const auto it = neighbors_.find(a);
-                  return it == neighbors_.end() ? MacAddr{} : it->second;
+                  return it == neighbors_.end() ? MacAddr{} : it->second.mac;
                 }};
   rule.forward = DraftForward(t, rule.input);
   if (!rule.forward) return std::nullopt;
@@ -155,6 +161,39 @@ void OffloadManager::GiveUp(PortId id, PortState& port, const RuleMap::iterator&
                  (flushed.ok() ? "all rules of the port are flushed"
                                : "nor could all (" + Message(flushed) + "): some may be in force still") +
                  ". It offloads nothing until it is opened again");
+}
+
+/// Under mutex_.
+void OffloadManager::ReadNeighbors() {
+  neighbors_.clear();
+  if (!options_.forward || ports_.empty()) return;
+  const NeighborTable& table = access_.shared().neighbors;
+  for (const NeighborTable::Entry& e : table.Snapshot(access_.shared().NowMs())) {
+    const bool permanent = e.state == NeighborState::kPermanent;
+    const bool good = e.state == NeighborState::kReachable ||
+                      (e.state == NeighborState::kStale && e.age_ms < NeighborTable::kReachableMs + kDoubtMs);
+    if (permanent || good)
+      neighbors_.emplace(e.address, Neighbor{.mac = e.mac, .due = !permanent && e.age_ms >= kAskAfterMs});
+  }
+}
+
+/// Those that rules send to.
+void OffloadManager::AskNeighbors(uint64_t now_ms) {
+  std::erase_if(asked_, [&](const auto& entry) { return now_ms - entry.second >= kAskIntervalMs; });
+  std::map<IpAddress, MacAddr> due;
+  {
+    const std::lock_guard lock(mutex_);
+    for (const auto& [id, rule] : rules_) {
+      if (!rule.forward || rule.forward->neighbor.empty() || asked_.contains(rule.forward->neighbor))
+        continue;
+      const auto it = neighbors_.find(rule.forward->neighbor);
+      if (it != neighbors_.end() && it->second.due) due[it->first] = it->second.mac;
+    }
+  }
+  for (const auto& [address, mac] : due) {
+    asked_[address] = now_ms;
+    access_.AskNeighbor(address, mac);
+  }
 }
 
 /// Leaves `it` at the next rule.

@@ -203,6 +203,36 @@ TEST_F(OffloadForwardTest, TunnelsOverIpv6AreEnteredBySoftware) {
   EXPECT_EQ(RulesAt(kPodPort), 0u);
 }
 
+// Packets that the NIC forwards make no worker ask: the manager does, before the MAC is in doubt.
+TEST_F(OffloadForwardTest, NeighborIsAskedForOnBehalfOfTheNic) {
+  for (int i = 0; i < 4; ++i) {
+    Arrive(kPodPort, ToRemote(), 50);
+    Arrive(kUnderlayPort, FromRemote(), 50);
+    Step();
+  }
+  ASSERT_EQ(RulesAt(kPodPort), 1u);
+  // The shared clock stands for the neighbour's age only: a worker's does not follow it here.
+  const uint32_t confirmed = worker->now_ms;
+  shared.neighbors.Learn(Ip("192.0.2.9"), kPeerMac, confirmed, true);
+  const auto arps_at_age = [&](uint32_t age_ms) {
+    const auto ahead = static_cast<int32_t>(confirmed + age_ms - shared.NowMs());
+    shared.start_tsc -= static_cast<uint64_t>(int64_t{ahead} * static_cast<int64_t>(shared.tsc_per_ms));
+    for (int i = 0; i < 4; ++i) Step();
+    return Count(Counter::kArpRequests);
+  };
+  const uint64_t before = Count(Counter::kArpRequests);
+  EXPECT_EQ(arps_at_age(15'000), before);
+  const uint64_t asked = arps_at_age(21'000);
+  EXPECT_GE(asked, before + 1);
+  EXPECT_LE(asked, before + 2) << "once a second";
+  Arrive(kPodPort, ToRemote(), 50);
+  Arrive(kUnderlayPort, FromRemote(), 50);
+  EXPECT_GT(arps_at_age(31'000), asked);
+  EXPECT_EQ(RulesAt(kPodPort), 1u) << "an answer may be on its way";
+  arps_at_age(36'000);
+  EXPECT_EQ(RulesAt(kPodPort), 0u);
+}
+
 TEST_F(OffloadForwardTest, NeighborInDoubtEndsForwarding) {
   for (int i = 0; i < 4; ++i) {
     Arrive(kPodPort, ToRemote(), 50);
