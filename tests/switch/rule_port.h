@@ -58,6 +58,7 @@ class RulePort : public FakePort {
     set_mtu(mtu);
   }
   FlowEngine* flow_engine() override { return &engine; }
+  void TakeMtu(uint16_t mtu) { set_mtu(mtu); }
   RuleEngine engine;
 };
 
