@@ -102,7 +102,6 @@ absl::Status EthdevPort::Configure(const EthdevOptions& options, const PortConte
   }
   if (peer_ != nullptr) peer_->Refresh();
   watch_ = std::make_unique<DeviceWatch>(*info.device);
-  flow_engine_ = MakeRteFlowEngine(device_.port());
   return SetMode(options);
 }
 
@@ -154,6 +153,11 @@ MacAddr EthdevPort::mac() const {
   if (rte_eth_macaddr_get(device_.port(), &address) == 0)
     std::memcpy(mac.bytes.data(), address.addr_bytes, mac.bytes.size());
   return mac;
+}
+
+FlowEngine* EthdevPort::flow_engine() {
+  if (!std::exchange(asked_for_flow_engine_, true)) flow_engine_ = MakeRteFlowEngine(device_.port());
+  return flow_engine_.get();
 }
 
 std::string EthdevPort::Vanished() const { return watch_->removed() ? "its device is being removed" : ""; }

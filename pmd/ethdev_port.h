@@ -67,7 +67,8 @@ class EthdevPort final : public Port {
   bool link_up() const override;
   std::string Vanished() const override;
   PortStats Stats() const override;
-  FlowEngine* flow_engine() override { return flow_engine_.get(); }
+  /// Asks the driver at the first call.
+  FlowEngine* flow_engine() override;
   absl::Status SetVlan(uint16_t vlan, bool on) override;
 
  private:
@@ -121,7 +122,8 @@ class EthdevPort final : public Port {
   EthdevDevice device_;
   std::unique_ptr<DeviceWatch> watch_;
   std::unique_ptr<FlowEngine> flow_engine_;  ///< of a driver that has rte_flow
-  std::unique_ptr<VhostPeer> peer_;          ///< of vhost-user; last: gone before its device is closed
+  bool asked_for_flow_engine_ = false;
+  std::unique_ptr<VhostPeer> peer_;  ///< of vhost-user; last: gone before its device is closed
 };
 
 }  // namespace podwire

@@ -5,6 +5,7 @@
 #include <array>
 #include <cerrno>
 
+#include <fmt/format.h>
 #include <rte_errno.h>
 #include <rte_ethdev.h>
 #include <rte_flow.h>
@@ -17,18 +18,19 @@ namespace {
 absl::Status FlowError(int rc, const rte_flow_error& error, const FlowRule& rule) {
   const int number = rc < 0 ? -rc : rte_errno;
   const char* said = error.message != nullptr ? error.message : rte_strerror(number);
-  const bool full = number == ENOSPC || number == ENOMEM || number == EBUSY || number == EAGAIN;
-  return Error(full ? absl::StatusCode::kResourceExhausted : absl::StatusCode::kUnimplemented,
-               "rule \"{}\": {}", rule.Shape(), said);
+  return FlowRefusal(number, fmt::format("rule \"{}\": {}", rule.Shape(), said));
 }
 
 class RteInstalledRule final : public InstalledRule {
  public:
   RteInstalledRule(uint16_t ethdev, rte_flow* flow, bool counts)
       : ethdev_(ethdev), flow_(flow), counts_(counts) {}
-  ~RteInstalledRule() override {
+
+  absl::Status Remove() override {
     rte_flow_error error{};
-    rte_flow_destroy(ethdev_, flow_, &error);
+    const int rc = rte_flow_destroy(ethdev_, flow_, &error);
+    if (rc == 0) return absl::OkStatus();
+    return absl::UnavailableError(error.message != nullptr ? error.message : rte_strerror(-rc));
   }
 
   absl::StatusOr<FlowRuleCount> Query() override {
@@ -40,7 +42,7 @@ class RteInstalledRule final : public InstalledRule {
     if (rte_flow_query(ethdev_, flow_, kCount, &count, &error) != 0) {
       return absl::UnavailableError(error.message != nullptr ? error.message : "rte_flow_query");
     }
-    return FlowRuleCount{.packets = count.hits, .bytes = count.bytes};
+    return FlowCountOf(count);
   }
 
  private:
@@ -76,13 +78,24 @@ class RteFlowEngine final : public FlowEngine {
     return std::make_unique<RteInstalledRule>(ethdev_, flow, rule.action().count);
   }
 
+  absl::Status Flush() override {
+    rte_flow_error error{};
+    const int rc = rte_flow_flush(ethdev_, &error);
+    if (rc == 0) return absl::OkStatus();
+    return absl::UnavailableError(error.message != nullptr ? error.message : rte_strerror(-rc));
+  }
+
   void SetVxlanPort(uint16_t udp_port) override {
-    rte_eth_udp_tunnel tunnel{.udp_port = udp_port, .prot_type = RTE_ETH_TUNNEL_TYPE_VXLAN};
-    rte_eth_dev_udp_tunnel_port_add(ethdev_, &tunnel);  // those without need not be told
+    // Those without need not be told.
+    rte_eth_udp_tunnel tunnel{.udp_port = vxlan_port_, .prot_type = RTE_ETH_TUNNEL_TYPE_VXLAN};
+    if (vxlan_port_ != 0) rte_eth_dev_udp_tunnel_port_delete(ethdev_, &tunnel);
+    vxlan_port_ = tunnel.udp_port = udp_port;
+    if (udp_port != 0) rte_eth_dev_udp_tunnel_port_add(ethdev_, &tunnel);
   }
 
  private:
   const uint16_t ethdev_;
+  uint16_t vxlan_port_ = 0;
 };
 
 // What is asked about: addresses of documentation (RFC 5737, RFC 3849), so that no real packet is meant.
@@ -119,8 +132,8 @@ FlowAction SampleEncap(uint16_t ethdev) {
   FlowAction a = SampleForward(ethdev);
   a.encap = {.src_mac = a.src_mac,
              .dst_mac = a.dst_mac,
-             .src = Sample("203.0.113.1"),
-             .dst = Sample("203.0.113.2"),
+             .src = Sample("203.0.113.1").v4(),
+             .dst = Sample("203.0.113.2").v4(),
              .udp_src = 50000,
              .udp_dst = 8472,
              .vni = Vni{1}};
@@ -129,9 +142,33 @@ FlowAction SampleEncap(uint16_t ethdev) {
 
 }  // namespace
 
+absl::Status FlowRefusal(int error_number, const std::string& message) {
+  switch (error_number) {
+    case ENOTSUP:
+    case EINVAL:
+    case ENOSYS:
+    case E2BIG:
+    case ERANGE:
+    case ENOTTY:
+      return absl::UnimplementedError(message);
+    case ENOSPC:
+    case ENOMEM:
+    case EBUSY:
+    case EAGAIN:
+      return absl::ResourceExhaustedError(message);
+    default:
+      return absl::UnavailableError(message);
+  }
+}
+
+absl::StatusOr<FlowRuleCount> FlowCountOf(const rte_flow_query_count& count) {
+  if (count.hits_set == 0) return absl::UnavailableError("the driver has not filled in the packets");
+  return FlowRuleCount{.packets = count.hits, .bytes = count.bytes_set != 0 ? count.bytes : 0};
+}
+
 std::string_view Name(FlowCapability c) {
   static constexpr std::array<std::string_view, 8> kNames = {
-      "drop", "drop-ipv6", "drop-inner", "count", "mark", "forward", "vxlan-encap", "vxlan-decap"};
+      "drop", "drop-ipv6", "drop-inner", "count", "forward", "forward-ipv6", "vxlan-encap", "vxlan-decap"};
   return kNames[static_cast<size_t>(c)];
 }
 
@@ -146,9 +183,8 @@ std::set<FlowCapability> ProbeCapabilities(FlowEngine& engine) {
       {FlowCapability::kDropV6, {e, SampleMatch(true), drop}},
       {FlowCapability::kDropInner, {e, SampleInner(), drop}},
       {FlowCapability::kCount, {e, SampleMatch(), FlowAction{}}},
-      {FlowCapability::kMark,
-       {e, SampleMatch(), {.kind = FlowAction::Kind::kQueue, .count = false, .mark = 1}}},
       {FlowCapability::kForward, {e, WithPlain(SampleMatch()), SampleForward(e)}},
+      {FlowCapability::kForwardV6, {e, WithPlain(SampleMatch(true)), SampleForward(e)}},
       {FlowCapability::kVxlanEncap, {e, WithPlain(SampleMatch()), SampleEncap(e)}},
       {FlowCapability::kVxlanDecap, {e, WithPlain(SampleInner()), SampleForward(e)}},
   };

@@ -65,7 +65,7 @@ struct FlowRule::Arrays {
       ingress_mask.port_id = UINT16_MAX;
       Item(RTE_FLOW_ITEM_TYPE_REPRESENTED_PORT, &ingress, &ingress_mask);
     }
-    if (match.tunnel) PutTunnel(*match.tunnel);
+    if (match.tunnel) PutTunnel(*match.tunnel, match.plain.has_value());
     PutInner(match, action);
     Item(RTE_FLOW_ITEM_TYPE_END, nullptr, nullptr);
     PutActions(match, action);
@@ -81,21 +81,24 @@ struct FlowRule::Arrays {
     actions[action_count++] = {.type = type, .conf = conf};
   }
 
-  /// An Ethernet item, without spec where nothing of it matters: drivers take such one for any frame.
-  void PutEthernet(Headers& h, const FlowMatch::Plain* plain) {
-    if (plain == nullptr || (plain->src_mac.empty() && plain->dst_mac.empty())) {
-      return Item(RTE_FLOW_ITEM_TYPE_ETH, nullptr, nullptr);
-    }
+  /// An Ethernet item, without spec where nothing of it matters: drivers take such one for any frame, mlx5
+  /// also for one with a VLAN tag. Where that is not to pass both of type and has_vlan are asked for, for
+  /// drivers differ in which of them they look at.
+  void PutEthernet(Headers& h, bool v4, const FlowMatch::Plain* plain) {
+    if (plain == nullptr) return Item(RTE_FLOW_ITEM_TYPE_ETH, nullptr, nullptr);
     PutMac(plain->dst_mac, h.eth.dst, h.eth_mask.dst);
     PutMac(plain->src_mac, h.eth.src, h.eth_mask.src);
+    h.eth.type = rte_cpu_to_be_16(v4 ? RTE_ETHER_TYPE_IPV4 : RTE_ETHER_TYPE_IPV6);
+    h.eth_mask.type = UINT16_MAX;
+    h.eth_mask.has_vlan = 1;
     Item(RTE_FLOW_ITEM_TYPE_ETH, &h.eth, &h.eth_mask);
   }
 
-  /// `proto` where no item behind says it; -1: none.
-  void PutIp(Headers& h, const IpAddress& src, const IpAddress& dst, int proto, const FlowMatch::Plain* plain,
-             bool no_ecn) {
+  /// `named`: no item behind says the protocol.
+  void PutIp(Headers& h, const IpAddress& src, const IpAddress& dst, uint8_t proto, bool named,
+             const FlowMatch::Plain* plain, bool no_ecn) {
     if (src.is_v4()) {
-      PutIpv4(h, src.v4(), dst.v4(), proto);
+      PutIpv4(h, src.v4(), dst.v4(), named ? proto : -1);
       if (plain != nullptr) PutPlainIpv4(h, *plain, no_ecn);
       return Item(RTE_FLOW_ITEM_TYPE_IPV4, &h.ipv4, &h.ipv4_mask);
     }
@@ -103,11 +106,15 @@ struct FlowRule::Arrays {
     std::memcpy(h.ipv6.hdr.dst_addr, dst.bytes().data(), 16);
     std::memset(h.ipv6_mask.hdr.src_addr, 0xff, 16);
     std::memset(h.ipv6_mask.hdr.dst_addr, 0xff, 16);
-    if (proto >= 0) {
-      h.ipv6.hdr.proto = static_cast<uint8_t>(proto);
+    if (named || plain != nullptr) {
+      h.ipv6.hdr.proto = proto;
       h.ipv6_mask.hdr.proto = 0xff;
     }
     if (plain != nullptr) {
+      // A NIC may skip extension headers before it compares `proto`.
+      rte_flow_item_ipv6& m = h.ipv6_mask;
+      m.has_hop_ext = m.has_route_ext = m.has_frag_ext = m.has_auth_ext = m.has_esp_ext = 1;
+      m.has_dest_ext = m.has_mobil_ext = m.has_hip_ext = m.has_shim6_ext = 1;
       h.ipv6.hdr.hop_limits = plain->ttl;
       h.ipv6_mask.hdr.hop_limits = plain->ttl_mask;
       if (no_ecn) h.ipv6_mask.hdr.vtc_flow = rte_cpu_to_be_32(uint32_t{kEcnBits} << RTE_IPV6_HDR_TC_SHIFT);
@@ -133,10 +140,12 @@ struct FlowRule::Arrays {
     if (no_ecn) h.ipv4_mask.hdr.type_of_service = kEcnBits;
   }
 
-  void PutTunnel(const FlowMatch::Tunnel& t) {
+  /// `whole`: what is in it is to be forwarded. Its own TTL and ECN end here: PutInner looks at those inside.
+  void PutTunnel(const FlowMatch::Tunnel& t, bool whole) {
     const FlowMatch::Plain to{.src_mac = {}, .dst_mac = t.dst_mac};
-    PutEthernet(outer, &to);
-    PutIp(outer, t.src, t.dst, -1, nullptr, false);
+    const FlowMatch::Plain* plain = whole ? &to : nullptr;
+    PutEthernet(outer, t.src.is_v4(), plain);
+    PutIp(outer, t.src, t.dst, IPPROTO_UDP, false, plain, false);
     outer_udp.hdr.dst_port = rte_cpu_to_be_16(t.udp_port);
     outer_udp_mask.hdr.dst_port = UINT16_MAX;
     Item(RTE_FLOW_ITEM_TYPE_UDP, &outer_udp, &outer_udp_mask);
@@ -148,8 +157,8 @@ struct FlowRule::Arrays {
   void PutInner(const FlowMatch& m, const FlowAction& a) {
     const FlowMatch::Plain* plain = m.plain ? &*m.plain : nullptr;
     const bool no_ecn = a.encap || (m.tunnel && a.kind == FlowAction::Kind::kForward);
-    PutEthernet(inner, plain);
-    PutIp(inner, m.src, m.dst, m.has_ports ? -1 : m.proto, plain, no_ecn);
+    PutEthernet(inner, m.src.is_v4(), plain);
+    PutIp(inner, m.src, m.dst, m.proto, !m.has_ports, plain, no_ecn);
     if (!m.has_ports) return;
     const rte_be16_t src = rte_cpu_to_be_16(m.src_port), dst = rte_cpu_to_be_16(m.dst_port);
     switch (m.proto) {
@@ -173,20 +182,9 @@ struct FlowRule::Arrays {
   }
 
   void PutActions(const FlowMatch& m, const FlowAction& a) {
-    switch (a.kind) {
-      case FlowAction::Kind::kDrop:
-        if (a.count) Action(RTE_FLOW_ACTION_TYPE_COUNT, &count);
-        return Action(RTE_FLOW_ACTION_TYPE_DROP, nullptr);
-      case FlowAction::Kind::kQueue:
-        if (a.mark) {
-          mark.id = *a.mark;
-          Action(RTE_FLOW_ACTION_TYPE_MARK, &mark);
-        }
-        if (a.count) Action(RTE_FLOW_ACTION_TYPE_COUNT, &count);
-        queue.index = a.queue;
-        return Action(RTE_FLOW_ACTION_TYPE_QUEUE, &queue);
-      case FlowAction::Kind::kForward:
-        break;
+    if (a.kind == FlowAction::Kind::kDrop) {
+      if (a.count) Action(RTE_FLOW_ACTION_TYPE_COUNT, &count);
+      return Action(RTE_FLOW_ACTION_TYPE_DROP, nullptr);
     }
     if (m.tunnel) Action(RTE_FLOW_ACTION_TYPE_VXLAN_DECAP, nullptr);
     std::memcpy(set_src.mac_addr, a.src_mac.bytes.data(), sizeof set_src.mac_addr);
@@ -204,25 +202,14 @@ struct FlowRule::Arrays {
   void PutEncap(const FlowAction::Encap& e) {
     PutMac(e.dst_mac, encap.eth.dst, encap.eth_mask.dst);
     PutMac(e.src_mac, encap.eth.src, encap.eth_mask.src);
-    const bool v4 = e.src.is_v4();
-    encap.eth.type = rte_cpu_to_be_16(v4 ? RTE_ETHER_TYPE_IPV4 : RTE_ETHER_TYPE_IPV6);
+    encap.eth.type = rte_cpu_to_be_16(RTE_ETHER_TYPE_IPV4);
     encap.eth_mask.type = UINT16_MAX;
     definition[0] = {RTE_FLOW_ITEM_TYPE_ETH, &encap.eth, nullptr, &encap.eth_mask};
-    if (v4) {
-      PutIpv4(encap, e.src.v4(), e.dst.v4(), IPPROTO_UDP);
-      encap.ipv4.hdr.version_ihl = kVersionAndLength;
-      encap.ipv4.hdr.time_to_live = kOuterTtl;
-      encap.ipv4_mask.hdr.version_ihl = encap.ipv4_mask.hdr.time_to_live = 0xff;
-      definition[1] = {RTE_FLOW_ITEM_TYPE_IPV4, &encap.ipv4, nullptr, &encap.ipv4_mask};
-    } else {
-      std::memcpy(encap.ipv6.hdr.src_addr, e.src.bytes().data(), 16);
-      std::memcpy(encap.ipv6.hdr.dst_addr, e.dst.bytes().data(), 16);
-      encap.ipv6.hdr.vtc_flow = rte_cpu_to_be_32(6u << 28);
-      encap.ipv6.hdr.proto = IPPROTO_UDP;
-      encap.ipv6.hdr.hop_limits = kOuterTtl;
-      std::memset(&encap.ipv6_mask.hdr, 0xff, sizeof encap.ipv6_mask.hdr);
-      definition[1] = {RTE_FLOW_ITEM_TYPE_IPV6, &encap.ipv6, nullptr, &encap.ipv6_mask};
-    }
+    PutIpv4(encap, e.src, e.dst, IPPROTO_UDP);
+    encap.ipv4.hdr.version_ihl = kVersionAndLength;
+    encap.ipv4.hdr.time_to_live = kOuterTtl;
+    encap.ipv4_mask.hdr.version_ihl = encap.ipv4_mask.hdr.time_to_live = 0xff;
+    definition[1] = {RTE_FLOW_ITEM_TYPE_IPV4, &encap.ipv4, nullptr, &encap.ipv4_mask};
     encap_udp.hdr.src_port = rte_cpu_to_be_16(e.udp_src);
     encap_udp.hdr.dst_port = rte_cpu_to_be_16(e.udp_dst);
     encap_udp_mask.hdr.src_port = encap_udp_mask.hdr.dst_port = UINT16_MAX;
@@ -252,8 +239,6 @@ struct FlowRule::Arrays {
   rte_flow_action_vxlan_encap encap_conf{};
   rte_flow_action_set_mac set_src{}, set_dst{};
   rte_flow_action_count count{};
-  rte_flow_action_mark mark{};
-  rte_flow_action_queue queue{};
   rte_flow_action_ethdev egress{};
 };
 
@@ -271,12 +256,11 @@ const rte_flow_item* FlowRule::pattern() const { return arrays_->items.data(); }
 const rte_flow_action* FlowRule::actions() const { return arrays_->actions.data(); }
 
 std::string FlowRule::Shape() const {
-  static constexpr const char* kKinds[] = {"drop", "forward", "queue"};
+  static constexpr const char* kKinds[] = {"drop", "forward"};
   std::string shape = fmt::format("{} {} {}", kKinds[static_cast<size_t>(action_.kind)],
                                   FamilyName(match_.src), ProtocolWord(match_.proto));
   if (match_.tunnel) shape += fmt::format(" vxlan-{}", FamilyName(match_.tunnel->src));
-  if (action_.encap) shape += fmt::format(" encap-{}", FamilyName(action_.encap->src));
-  if (action_.mark) shape += " mark";
+  if (action_.encap) shape += " encap-ipv4";
   if (action_.count) shape += " count";
   return shape;
 }

@@ -30,9 +30,10 @@ struct FlowMatch {
   };
   std::optional<Tunnel> tunnel{};
 
-  /// For rules that forward, which must leave to software what is not merely passed on: no fragments, no IPv4
-  /// options, no TCP segments with FIN, SYN or RST, none whose TTL may run out; and no ECN where a tunnel
-  /// begins or ends, for its outer header would have to say the same (RFC 6040).
+  /// For rules that forward, which must leave to software what is not merely passed on: no VLAN tags, no
+  /// fragments, no IPv4 options, no IPv6 extension headers, with a tunnel neither outside nor inside; no TCP
+  /// segments with FIN, SYN or RST, none whose TTL may run out; and no ECN where a tunnel begins or ends, for
+  /// its outer header would have to say the same (RFC 6040).
   struct Plain {
     MacAddr src_mac, dst_mac;  ///< of the (inner) Ethernet header; empty: any
     uint8_t ttl = 0, ttl_mask = 0;
@@ -47,7 +48,6 @@ struct FlowAction {
   enum class Kind : uint8_t {
     kDrop,
     kForward,  ///< to another port of the same NIC, headers rewritten
-    kQueue,    ///< to the switch as before, marked
   };
   Kind kind = Kind::kDrop;
   bool count = true;  ///< packets and bytes can be asked for
@@ -55,23 +55,20 @@ struct FlowAction {
   // kForward:
   uint16_t ethdev = 0;       ///< DPDK's number of the port that it leaves by
   MacAddr src_mac, dst_mac;  ///< of the frame, with encap of the inner one; TTL loses one
+  /// VXLAN over IPv4. Over IPv6 the outer UDP checksum would have to be right, and NICs put none there.
   struct Encap {
     MacAddr src_mac, dst_mac;
-    IpAddress src, dst;  ///< VTEPs, of one family
+    Ipv4 src, dst;  ///< VTEPs
     uint16_t udp_src = 0, udp_dst = 0;
     Vni vni;
     bool operator==(const Encap&) const = default;
   };
   std::optional<Encap> encap{};  ///< decapsulation is by FlowMatch::tunnel
-
-  // kQueue:
-  uint16_t queue = 0;
-  std::optional<uint32_t> mark{};
   bool operator==(const FlowAction&) const = default;
 };
 
 /// A rule in rte_flow's terms. It owns all that its arrays point to, and stays good when moved. kForward is a
-/// transfer rule for packets that enter the NIC by `ingress_ethdev`; the others are ingress rules of it.
+/// transfer rule for packets that enter the NIC by `ingress_ethdev`; kDrop is an ingress rule of it.
 class FlowRule {
  public:
   FlowRule(uint16_t ingress_ethdev, const FlowMatch& match, const FlowAction& action);
@@ -89,11 +86,11 @@ class FlowRule {
   const rte_flow_action* actions() const;
 
   /// What rules that a NIC accepts or refuses alike have in common: "drop ipv4 udp count",
-  /// "forward ipv4 tcp encap-ipv4".
+  /// "forward ipv4 tcp encap-ipv4 count".
   std::string Shape() const;
   /// As dpdk-testpmd's `flow create PORT` takes it, made from the arrays: "ingress pattern eth / ipv4 src is
   /// 10.0.0.1 ... / end actions count / drop / end". Encapsulation is its `set vxlan` command, on a line of
-  /// its own before.
+  /// its own before. Of IPv6 extension headers testpmd has a word for the fragment's only.
   std::string Text() const;
 
  private:

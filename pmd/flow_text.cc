@@ -37,6 +37,8 @@ std::string Text(const rte_flow_item_eth& spec, const rte_flow_item_eth& mask) {
   std::string text;
   if (mask.src.addr_bytes[0] != 0) text += " src is " + Mac(spec.src.addr_bytes);
   if (mask.dst.addr_bytes[0] != 0) text += " dst is " + Mac(spec.dst.addr_bytes);
+  text += Port("type", spec.type, mask.type);
+  if (mask.has_vlan != 0) text += fmt::format(" has_vlan is {}", static_cast<int>(spec.has_vlan));
   return text;
 }
 
@@ -58,6 +60,7 @@ std::string Text(const rte_flow_item_ipv6& spec, const rte_flow_item_ipv6& mask)
   std::string text = fmt::format(" src is {} dst is {}", Address6(s.src_addr), Address6(s.dst_addr));
   text += Field("proto", s.proto, m.proto);
   text += Field("hop", s.hop_limits, m.hop_limits);
+  if (mask.has_frag_ext != 0) text += fmt::format(" has_frag_ext is {}", static_cast<int>(spec.has_frag_ext));
   return text + Field("tc", traffic_class(s), traffic_class(m));
 }
 
@@ -111,10 +114,6 @@ std::string EncapText(const rte_flow_action_vxlan_encap& conf) {
       const auto& h = static_cast<const rte_flow_item_ipv4*>(i->spec)->hdr;
       ip = fmt::format("ip-tos {} ip-ttl {} ip-src {} ip-dst {}", h.type_of_service, h.time_to_live,
                        Address4(h.src_addr), Address4(h.dst_addr));
-    } else if (i->type == RTE_FLOW_ITEM_TYPE_IPV6) {
-      const auto& h = static_cast<const rte_flow_item_ipv6*>(i->spec)->hdr;
-      ip = fmt::format("ip-tos 0 ip-ttl {} ip-src {} ip-dst {}", h.hop_limits, Address6(h.src_addr),
-                       Address6(h.dst_addr));
     } else if (i->type == RTE_FLOW_ITEM_TYPE_UDP) {
       const auto& h = static_cast<const rte_flow_item_udp*>(i->spec)->hdr;
       udp = fmt::format("udp-src {} udp-dst {}", rte_be_to_cpu_16(h.src_port), rte_be_to_cpu_16(h.dst_port));
@@ -122,8 +121,7 @@ std::string EncapText(const rte_flow_action_vxlan_encap& conf) {
       vni = Vni24(static_cast<const rte_flow_item_vxlan*>(i->spec)->vni);
     }
   }
-  const char* version = ip.find('.') != std::string::npos ? "ipv4" : "ipv6";
-  return fmt::format("set vxlan-tos-ttl ip-version {} vni {} {} {} {}\n", version, vni, udp, ip, macs);
+  return fmt::format("set vxlan-tos-ttl ip-version ipv4 vni {} {} {} {}\n", vni, udp, ip, macs);
 }
 
 std::string ActionText(const rte_flow_action& action) {
@@ -132,10 +130,6 @@ std::string ActionText(const rte_flow_action& action) {
       return "count";
     case RTE_FLOW_ACTION_TYPE_DROP:
       return "drop";
-    case RTE_FLOW_ACTION_TYPE_QUEUE:
-      return fmt::format("queue index {}", static_cast<const rte_flow_action_queue*>(action.conf)->index);
-    case RTE_FLOW_ACTION_TYPE_MARK:
-      return fmt::format("mark id {}", static_cast<const rte_flow_action_mark*>(action.conf)->id);
     case RTE_FLOW_ACTION_TYPE_SET_MAC_SRC:
       return "set_mac_src mac_addr " +
              Mac(static_cast<const rte_flow_action_set_mac*>(action.conf)->mac_addr);

@@ -1,16 +1,19 @@
 #include "switch/flow_access.h"
 
+#include <netinet/in.h>
+
 #include <algorithm>
 #include <type_traits>
 #include <utility>
 
 #include "switch/elapsed.h"
+#include "switch/output.h"
 #include "switch/worker_context.h"
 
 namespace podwire {
 namespace {
 
-constexpr uint32_t kPlacesPerStep = 256, kVisitsPerStep = 64;
+constexpr uint32_t kPlacesPerStep = 64, kVisitsPerStep = 64;
 
 template <class Key>
 Key KeyOf(const FlowId& id) {
@@ -40,10 +43,23 @@ FlowId IdOf(const Key& key) {
           .in_port = key.in_port};
 }
 
+/// One of FlowFilter's bits; 0: of no interest.
+template <class Key>
+uint8_t KindOf(const FlowEntry<Key>& e) {
+  constexpr bool kV4 = std::is_same_v<Key, FlowKey4>;
+  if (e.key.proto == IPPROTO_ICMP || e.key.proto == IPPROTO_ICMPV6) return 0;  // rules cannot tell them apart
+  if (e.action == Action::kDeliver || e.action == Action::kForward)
+    return kV4 ? FlowFilter::kForward4 : FlowFilter::kForward6;
+  const bool denied =
+      e.reason == DropReason::kPolicyDeniedEgress || e.reason == DropReason::kPolicyDeniedIngress;
+  if (e.action != Action::kDrop || !denied) return 0;
+  return kV4 ? FlowFilter::kDrop4 : FlowFilter::kDrop6;
+}
+
 template <class Key>
 bool Passes(const FlowFilter& f, const FlowEntry<Key>& e, uint32_t now_ms) {
   const size_t port = e.key.in_port.value();
-  return e.packets >= f.min_packets && port < f.ports.size() && f.ports[port] &&
+  return e.packets >= f.min_packets && port < f.ports.size() && (f.ports[port] & KindOf(e)) != 0 &&
          ElapsedMs(now_ms, e.last_seen_ms) <= f.max_idle_ms;
 }
 
@@ -83,7 +99,8 @@ void LookAtConnection(WorkerContext& w, const Key& key, FlowVisit& v) {
   if (found.index == 0) return;
   Connection<Key>& c = table.At(found.index);
   v.connected = c.denied.load(std::memory_order_relaxed) == DropReason::kNone;
-  v.established = IsEstablished(c.state.load(std::memory_order_relaxed));
+  v.established =
+      IsEstablished(c.state.load(std::memory_order_relaxed)) && !c.embryonic.load(std::memory_order_relaxed);
   v.reply = found.reply;
   v.original = IdOf(c.key);
   v.original.in_port = kNoPort;
@@ -107,7 +124,8 @@ void ScanIn(const WorkerAccess& workers, uint16_t worker, const FlowFilter& filt
             uint32_t& cursor, std::vector<FlowVisit>& out) {
   bool more = true;
   for (size_t left = places; more && left > 0; left -= std::min<size_t>(left, kPlacesPerStep)) {
-    out.reserve(out.size() + kPlacesPerStep);  // the worker must not allocate
+    // The worker must not allocate; doubled, or each step would copy all.
+    if (out.capacity() - out.size() < kPlacesPerStep) out.reserve(2 * out.size() + kPlacesPerStep);
     const bool called = workers.call(worker, [&](WorkerContext& w) {
       more = w.FlowsOf<Key>().ForEachChunk(cursor, kPlacesPerStep, [&](const FlowEntry<Key>& e) {
         if (!Passes(filter, e, w.now_ms)) return;
@@ -163,6 +181,19 @@ void FlowAccess::Visit(std::span<FlowVisit> visits) {
       }
     }
     visits = visits.subspan(step.size());
+  }
+}
+
+void FlowAccess::AskNeighbor(const IpAddress& address, const MacAddr& known) {
+  NeighborTable& table = workers_.shared->neighbors;
+  const NeighborId id = table.SlotFor(address, workers_.shared->NowMs());
+  if (id == kNoNeighbor) return;
+  for (const uint16_t worker : workers_.running()) {
+    const auto ask = [&](WorkerContext& w) {
+      table.Use(id, w.now_ms);
+      podwire::AskNeighbor(w, id, known);
+    };
+    if (workers_.call(worker, ask)) return;
   }
 }
 

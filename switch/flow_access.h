@@ -46,7 +46,9 @@ struct WorkerAccess {
 
 /// Which flows a scan is for.
 struct FlowFilter {
-  std::vector<bool> ports;      ///< by PortId: came in there
+  /// Kinds of flows, by family and what was decided: bits.
+  static constexpr uint8_t kDrop4 = 1, kDrop6 = 2, kForward4 = 4, kForward6 = 8;
+  std::vector<uint8_t> ports;   ///< by PortId: what came in there and is of one of these kinds
   uint64_t min_packets = 0;     ///< so far
   uint32_t max_idle_ms = 2000;  ///< last_seen is good to a second
 };
@@ -85,6 +87,10 @@ class FlowAccess {
   void Scan(const FlowFilter& filter, size_t places, std::vector<FlowVisit>& out);
   /// Visits each. What a worker that is gone would have counted, another counts.
   void Visit(std::span<FlowVisit> visits);
+
+  /// Has a worker ask for an underlay neighbour that is at `known`, and stamps it as used: for packets that
+  /// no worker sees.
+  void AskNeighbor(const IpAddress& address, const MacAddr& known);
 
   /// SymmetricHash of the flow's tuple.
   uint32_t HashOf(const FlowId& id) const;

@@ -15,6 +15,7 @@ constexpr size_t kPlacesPerRound = 32768;  // of each worker's flow table: a few
 constexpr size_t kMaxCandidates = 4096;
 constexpr size_t kMaxInstalls = 64;       // a round
 constexpr uint64_t kLeastSampleMs = 100;  // between two looks at a flow's packets
+constexpr uint64_t kRateMs = 2000;        // that a rule's rate is measured over
 
 uint64_t SteadyMs() {
   return static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::milliseconds>(
@@ -63,8 +64,13 @@ void OffloadManager::Loop() {
 
 void OffloadManager::Round(uint64_t now_ms) {
   ProbePorts();
-  std::vector<FlowVisit> visits = ReadCounts(now_ms);
-  access_.Visit(visits);
+  std::vector<FlowVisit> visits;
+  {
+    const std::lock_guard books(books_mutex_);
+    visits = ReadCounts(now_ms);
+    access_.Visit(visits);
+  }
+  AskNeighbors(now_ms);
   RemoveUnfit(visits, now_ms);
   std::vector<FastFlow> fast = FindFast(now_ms);
   InstallFast(fast, now_ms);
@@ -78,8 +84,8 @@ void OffloadManager::ProbePorts() {
       local.tunnel_enabled && local.tunnel_is_vxlan ? rte_be_to_cpu_16(local.tunnel_port_be) : uint16_t{0};
   const std::lock_guard lock(mutex_);
   for (auto& [id, port] : ports_) {
-    if (port.probed && port.vxlan_port == vxlan_port) continue;
-    if (vxlan_port != 0) port.engine->SetVxlanPort(vxlan_port);
+    if (port.broken || (port.probed && port.vxlan_port == vxlan_port)) continue;
+    if (port.vxlan_port != vxlan_port) port.engine->SetVxlanPort(vxlan_port);
     port.vxlan_port = vxlan_port;
     port.capabilities = ProbeCapabilities(*port.engine);
     port.refused.clear();
@@ -92,7 +98,9 @@ FlowVisit OffloadManager::TakeCount(const FlowId& id, Rule& rule) {
   FlowVisit v;
   v.id = id;
   v.worker = rule.worker;
-  v.keep = true;
+  // What does not count keeps its flow by being there. What counts does so by its packets: the entry's time
+  // says when its connection was last looked after, by those that come to software.
+  v.keep = !rule.counts;
   if (rule.drop) {
     v.dropped = rule.drop->reason;
     v.victim = rule.drop->victim;
@@ -110,23 +118,22 @@ FlowVisit OffloadManager::TakeCount(const FlowId& id, Rule& rule) {
 std::vector<FlowVisit> OffloadManager::ReadCounts(uint64_t now_ms) {
   const std::shared_ptr<const Tables> t = tables_();
   const std::lock_guard lock(mutex_);
-  neighbors_.clear();
-  if (options_.forward && !ports_.empty()) {
-    const NeighborTable& table = access_.shared().neighbors;
-    for (const NeighborTable::Entry& e : table.Snapshot(access_.shared().NowMs())) {
-      if (e.state == NeighborState::kReachable || e.state == NeighborState::kPermanent)
-        neighbors_.emplace(e.address, e.mac);
-    }
-  }
+  ReadNeighbors();
   RevalidateRules(*t);
   std::vector<FlowVisit> visits = std::exchange(last_counts_, {});
   for (auto& [id, rule] : rules_) {
     visits.push_back(TakeCount(id, rule));
     const uint64_t elapsed = now_ms - rule.queried_ms;
     if (!rule.counts || elapsed < kLeastSampleMs) continue;
-    rule.pps = static_cast<double>(visits.back().packets) * 1000 / static_cast<double>(elapsed);
+    const double pps = static_cast<double>(visits.back().packets) * 1000 / static_cast<double>(elapsed);
     rule.queried_ms = now_ms;
-    if (rule.pps >= options_.keep_pps) rule.fast_ms = now_ms;
+    if (pps >= options_.keep_pps) rule.fast_ms = now_ms;
+    if (const uint64_t since = now_ms - rule.rate_ms; since >= kRateMs) {
+      rule.pps =
+          static_cast<double>(rule.counted.packets - rule.rate_packets) * 1000 / static_cast<double>(since);
+      rule.rate_ms = now_ms;
+      rule.rate_packets = rule.counted.packets;
+    }
   }
   return visits;
 }
@@ -162,17 +169,28 @@ void OffloadManager::RemoveUnfit(std::span<const FlowVisit> visits, uint64_t now
 }
 
 /// Flows of ports whose NIC can do something, of a size that a fast one has in no time.
-FlowFilter OffloadManager::Filter() const {
+FlowFilter OffloadManager::Filter(uint64_t now_ms) const {
   FlowFilter filter{.ports = {}, .min_packets = std::max<uint64_t>(1, options_.install_pps / 10)};
   const std::lock_guard lock(mutex_);
   for (const auto& [id, port] : ports_) {
-    const bool useful = port.Can(FlowCapability::kDrop) || port.Can(FlowCapability::kDropV6) ||
-                        (options_.forward && port.Can(FlowCapability::kForward));
-    if (!useful) continue;
+    const bool inner = port.Can(FlowCapability::kDropInner),
+               forward = options_.forward && port.Can(FlowCapability::kCount);
+    uint8_t kinds = 0;
+    if (inner || port.Can(FlowCapability::kDrop)) kinds |= FlowFilter::kDrop4;
+    if (inner || port.Can(FlowCapability::kDropV6)) kinds |= FlowFilter::kDrop6;
+    if (forward && port.Can(FlowCapability::kForward)) kinds |= FlowFilter::kForward4;
+    if (forward && port.Can(FlowCapability::kForwardV6)) kinds |= FlowFilter::kForward6;
+    if (kinds == 0 || now_ms < port.not_before_ms) continue;
     filter.ports.resize(std::max<size_t>(filter.ports.size(), id.value() + size_t{1}));
-    filter.ports[id.value()] = true;
+    filter.ports[id.value()] = kinds;
   }
   return filter;
+}
+
+bool OffloadManager::IsUntranslatable(const FlowId& id, uint64_t now_ms) const {
+  const std::lock_guard lock(mutex_);
+  const auto it = untranslatable_.find(id);
+  return it != untranslatable_.end() && now_ms < it->second;
 }
 
 bool OffloadManager::HasRule(const FlowId& id) const {
@@ -183,7 +201,7 @@ bool OffloadManager::HasRule(const FlowId& id) const {
 /// Two looks at a flow give its rate: the scan's, and one of a later round.
 std::vector<OffloadManager::FastFlow> OffloadManager::FindFast(uint64_t now_ms) {
   std::vector<FastFlow> fast;
-  const FlowFilter filter = Filter();
+  const FlowFilter filter = Filter(now_ms);
   if (filter.ports.empty()) return fast;
   std::vector<FlowVisit> visits;
   for (const auto& [id, c] : candidates_) {
@@ -207,16 +225,27 @@ std::vector<OffloadManager::FastFlow> OffloadManager::FindFast(uint64_t now_ms) 
   access_.Scan(filter, kPlacesPerRound, seen);
   for (const FlowVisit& v : seen) {
     if (candidates_.size() >= kMaxCandidates) break;
-    const bool wanted = IsOffloadable(v.id) && (v.action == Action::kDrop || options_.forward);
-    if (!wanted || HasRule(v.id)) continue;
+    if (HasRule(v.id) || IsUntranslatable(v.id, now_ms)) continue;
     candidates_.try_emplace(v.id, Candidate{v.worker, v.entry_packets, now_ms});
   }
   std::ranges::sort(fast, std::greater{}, &FastFlow::pps);
-  if (fast.size() > kMaxInstalls) fast.resize(kMaxInstalls);
   return fast;
 }
 
 void OffloadManager::InstallFast(std::vector<FastFlow>& fast, uint64_t now_ms) {
+  {
+    const std::lock_guard lock(mutex_);
+    std::erase_if(untranslatable_, [&](const auto& entry) { return now_ms >= entry.second; });
+  }
+  size_t installed = 0;
+  for (std::span<FastFlow> left = fast; !left.empty() && installed < kMaxInstalls;) {
+    const size_t some = std::min(left.size(), kMaxInstalls - installed);
+    installed += InstallSome(left.first(some), now_ms);
+    left = left.subspan(some);
+  }
+}
+
+size_t OffloadManager::InstallSome(std::span<FastFlow> fast, uint64_t now_ms) {
   OffloadMarks& marks = access_.shared().offload_marks;
   // Marked before it is looked whether somebody has opened a connection: who opens one later tells.
   std::vector<FlowVisit> visits;
@@ -231,13 +260,17 @@ void OffloadManager::InstallFast(std::vector<FastFlow>& fast, uint64_t now_ms) {
   access_.Visit(visits);
   std::map<FlowId, FlowVisit> now;
   for (const FlowVisit& v : visits) now[v.id] = v;
+  size_t installed = 0;
   for (FastFlow& f : fast) {
     f.visit = now[f.visit.id];
     const std::lock_guard lock(mutex_);
-    Install(f, now_ms);
-    const auto it = rules_.find(f.visit.id);
-    if (it == rules_.end()) marks.Remove(access_.HashOf(f.visit.id));
+    if (Install(f, now_ms)) {
+      ++installed;
+    } else {
+      marks.Remove(access_.HashOf(f.visit.id));
+    }
   }
+  return installed;
 }
 
 void OffloadManager::CheckConnections() {
@@ -262,7 +295,9 @@ void OffloadManager::CheckConnections() {
 }
 
 void OffloadManager::Revalidate(const Tables& t) {
-  const std::lock_guard lock(mutex_);
+  const std::lock_guard books(books_mutex_);
+  std::unique_lock lock(mutex_);
+  untranslatable_.clear();
   // A port that is gone, or another in its place, has no rules that are still good.
   std::set<PortId> changed;
   for (const auto& [id, port] : ports_) {
@@ -286,6 +321,10 @@ void OffloadManager::Revalidate(const Tables& t) {
     if (!ports_.contains(id)) ports_[id] = {.port = port, .engine = port->flow_engine()};
   }
   RevalidateRules(t);
+  // Before the endpoints that `t` no longer has are forgotten: their numbers are others' then.
+  std::vector<FlowVisit> last = std::exchange(last_counts_, {});
+  lock.unlock();
+  access_.Visit(last);
 }
 
 std::vector<OffloadManager::RuleView> OffloadManager::Rules() const {

@@ -33,7 +33,7 @@ struct OffloadOptions {
   /// time the flow proves to go on, up to 64 times.
   uint32_t blind_ms = 2000;
   std::function<void(const std::string& port, const std::string& why)>
-      refused;  ///< told of each; may be empty
+      refused;  ///< told of what NICs refuse, and of rules that do not go; may be empty
 };
 
 struct OffloadTotals {
@@ -94,7 +94,9 @@ class OffloadManager {
     uint16_t vxlan_port = 0;  // that it was told
     std::set<FlowCapability> capabilities;
     std::map<std::string, std::string> refused;  // by shape
-    uint64_t full_until_ms = 0;
+    uint64_t not_before_ms = 0;                  // for a rule to be tried
+    std::string last_trouble;                    // that was told of
+    bool broken = false;                         // a rule could not be taken out: no more of them
     bool Can(FlowCapability c) const { return capabilities.contains(c); }
   };
   struct Rule {
@@ -107,7 +109,9 @@ class OffloadManager {
     bool counts = false;
     FlowRuleCount counted;  // so far
     uint64_t queried_ms = 0, installed_ms = 0, fast_ms = 0;
+    // The rate, over so long that NICs that read their counters once a second show it.
     double pps = 0;
+    uint64_t rate_ms = 0, rate_packets = 0;
     /// Bytes of a matched frame that are no flow's: in front of its (inner) IP header.
     uint16_t overhead() const;
   };
@@ -128,24 +132,31 @@ class OffloadManager {
 
   void Loop();
   void ProbePorts();
+  void ReadNeighbors();
+  void AskNeighbors(uint64_t now_ms);
   std::vector<FlowVisit> ReadCounts(uint64_t now_ms);
   void RemoveUnfit(std::span<const FlowVisit> visits, uint64_t now_ms);
   std::vector<FastFlow> FindFast(uint64_t now_ms);
   void InstallFast(std::vector<FastFlow>& fast, uint64_t now_ms);
-  FlowFilter Filter() const;
+  size_t InstallSome(std::span<FastFlow> fast, uint64_t now_ms);  // how many
+  FlowFilter Filter(uint64_t now_ms) const;
   uint64_t BlindMs(const FlowId& id) const;
   // Under mutex_:
   void RevalidateRules(const Tables& t);
   void Redecide(const Tables& t, RuleMap::iterator& it);
   static bool Suits(const Rule& rule, const FlowVisit& v);
   bool IsUnfit(const FlowId& id, const Rule& rule, const FlowVisit& v, uint64_t now_ms) const;
-  void Install(const FastFlow& flow, uint64_t now_ms);
+  bool Install(const FastFlow& flow, uint64_t now_ms);
+  bool IsUntranslatable(const FlowId& id, uint64_t now_ms) const;
   std::optional<FlowRule> Translate(const Tables& t, const FlowVisit& v, const PortState& port, Rule& rule);
   std::optional<FlowRule> TranslateForward(const Tables& t, const FlowVisit& v, const PortState& port,
                                            Rule& rule);
-  bool TakeRoom(double pps);
+  RuleMap::iterator Slowest();
   void Refuse(PortState& port, const FlowRule& rule, const absl::Status& status, uint64_t now_ms);
+  void Tell(PortState& port, const std::string& trouble);
   void Remove(RuleMap::iterator& it);
+  RuleMap::iterator Forget(RuleMap::iterator it);
+  void GiveUp(PortId id, PortState& port, const RuleMap::iterator& kept, const std::string& why);
   FlowVisit TakeCount(const FlowId& id, Rule& rule);
   bool HasRule(const FlowId& id) const;
 
@@ -154,13 +165,20 @@ class OffloadManager {
   const OffloadOptions options_;
   std::map<FlowId, Candidate> candidates_;  // Round's
   std::map<FlowId, Blind> blind_;           // Round's
+  std::map<IpAddress, uint64_t> asked_;     // Round's: neighbours, when
   uint32_t changes_ = 0;                    // CheckConnections
 
+  std::mutex books_mutex_;    // before mutex_: from reading counts to having them in the books
   mutable std::mutex mutex_;  // what follows
   std::map<PortId, PortState> ports_;
   RuleMap rules_;
-  absl::flat_hash_map<IpAddress, MacAddr> neighbors_;  // that answer, as of the last round
-  std::vector<FlowVisit> last_counts_;                 // of rules that are gone, not yet in the books
+  struct Neighbor {
+    MacAddr mac;
+    bool due = false;  // soon no longer confirmed
+  };
+  absl::flat_hash_map<IpAddress, Neighbor> neighbors_;  // that answer, as of the last round
+  std::map<FlowId, uint64_t> untranslatable_;  // until when not to look at them again; fewer than candidates
+  std::vector<FlowVisit> last_counts_;         // of rules that are gone, not yet in the books
   OffloadTotals totals_;
   std::condition_variable stop_changed_;
   bool stopping_ = false;

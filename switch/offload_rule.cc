@@ -68,26 +68,15 @@ Origin PutOrigin(const Tables& t, Headers& h, FlowMatch& match) {
   return Origin::kTunnel;
 }
 
-/// The rewrite that a tunnel's ready-made header is.
+/// The rewrite that a tunnel's ready-made header over IPv4 is.
 FlowAction::Encap EncapOf(const NextHop& hop, const MacAddr& neighbor, uint16_t src_port) {
   const uint8_t* at = hop.header.data();
   FlowAction::Encap e{.src_mac = MacAt(at + 6), .dst_mac = neighbor, .udp_src = src_port, .vni = Vni{1}};
   const uint8_t* ip = at + kDirectHeaderLen;
-  size_t ip_len = sizeof(rte_ipv4_hdr);
-  if (hop.remote.is_v4()) {
-    const auto* h = reinterpret_cast<const rte_ipv4_hdr*>(ip);
-    e.src = Ipv4{h->src_addr};
-    e.dst = Ipv4{h->dst_addr};
-  } else {
-    const auto* h = reinterpret_cast<const rte_ipv6_hdr*>(ip);
-    Ipv6 src, dst;
-    std::memcpy(src.bytes.data(), h->src_addr, 16);
-    std::memcpy(dst.bytes.data(), h->dst_addr, 16);
-    e.src = src;
-    e.dst = dst;
-    ip_len = sizeof(rte_ipv6_hdr);
-  }
-  const auto* udp = reinterpret_cast<const rte_udp_hdr*>(ip + ip_len);
+  const auto* h = reinterpret_cast<const rte_ipv4_hdr*>(ip);
+  e.src = Ipv4{h->src_addr};
+  e.dst = Ipv4{h->dst_addr};
+  const auto* udp = reinterpret_cast<const rte_udp_hdr*>(h + 1);
   e.udp_dst = rte_be_to_cpu_16(udp->dst_port);
   const uint8_t* vni = reinterpret_cast<const uint8_t*>(udp + 1) + 4;
   e.vni = Vni{uint32_t{vni[0]} << 16 | uint32_t{vni[1]} << 8 | vni[2]};
@@ -153,10 +142,12 @@ std::optional<ForwardDraft> DraftForward(const Tables& t, const ForwardInput& in
   const PortSlot& from = t.ports[in.flow.in_port.value()];
   if (a.port == kNoPort || SlotOf(t, a.port) == nullptr || a.hop.kind == NextHop::Kind::kUdp)
     return std::nullopt;
+  if (a.hop.kind == NextHop::Kind::kVxlan && a.hop.remote.is_v6()) return std::nullopt;
   if (LargestFrom(t, from, h.tunnelled) > a.hop.mtu) return std::nullopt;
   const MacAddr neighbor = a.to_endpoint ? MacAt(a.hop.header.data()) : in.neighbor(f.neighbor);
   if (neighbor.empty()) return std::nullopt;
   draft.out_port = a.port;
+  if (!a.to_endpoint) draft.neighbor = f.neighbor;
   draft.src_endpoint = policy.src_endpoint;
   draft.dst_endpoint = policy.dst_endpoint;
   FlowMatch::Plain plain{.src_mac = from.peer_mac, .dst_mac = from.own_mac};

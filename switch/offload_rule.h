@@ -32,6 +32,7 @@ struct ForwardDraft {
   FlowMatch match;
   FlowAction action;  ///< `ethdev` is not set: it is out_port's
   PortId out_port = kNoPort;
+  IpAddress neighbor{};  ///< of the underlay, whose MAC is in it; empty: it goes to a pod
   EndpointId src_endpoint = kNoEndpoint, dst_endpoint = kNoEndpoint;  ///< of the connection
   uint16_t overhead = 0;                                              ///< as DropDraft's
   bool operator==(const ForwardDraft&) const = default;
@@ -44,7 +45,8 @@ struct ForwardInput {
   std::function<MacAddr(const IpAddress&)> neighbor;
 };
 /// nullopt where software must see the packets: denied, for the switch itself, too large for where they go,
-/// flannel's udp backend, a neighbour that does not answer. Pure but for `neighbor`.
+/// flannel's udp backend, a tunnel over IPv6 to go into (its outer UDP checksum may not be zero, RFC
+/// 8200 8.1, and is not a NIC's to make), a neighbour that does not answer. Pure but for `neighbor`.
 std::optional<ForwardDraft> DraftForward(const Tables& t, const ForwardInput& in);
 
 }  // namespace podwire

@@ -17,14 +17,6 @@ class OffloadManagerTest : public OffloadTest {
  protected:
   explicit OffloadManagerTest(OffloadOptions options = Options()) : OffloadTest(true, std::move(options)) {}
   uint64_t Denied() const { return Drops(DropReason::kPolicyDeniedIngress); }
-  /// Both directions of a UDP conversation, fast, until they have had time for rules.
-  void Talk(int steps) {
-    for (int i = 0; i < steps; ++i) {
-      Arrive(kPodPort, FromA(), 50);
-      Arrive(kPodPortB, FromB(), 50);
-      Step();
-    }
-  }
 };
 
 TEST_F(OffloadManagerTest, DeniedFloodIsDroppedByTheNic) {
@@ -163,9 +155,73 @@ TEST_F(OffloadManagerTest, FullNicIsAskedAgainLater) {
   EXPECT_EQ(RulesAt(kPodPort), 1u);
 }
 
+// A reset, for example.
+TEST_F(OffloadManagerTest, TransientErrorIsNoRefusalForGood) {
+  a.engine.refuse_install = [](const FlowRule&) { return absl::UnavailableError("I/O error"); };
+  PublishNode(Node({kIsolateB}));
+  Flood(kPodPort, FromA(), 4);
+  EXPECT_TRUE(manager->RefusedBy(kPodPort).empty());
+  a.engine.refuse_install = nullptr;
+  Flood(kPodPort, FromA(), 44);
+  EXPECT_EQ(RulesAt(kPodPort), 1u);
+}
+
+TEST_F(OffloadManagerTest, NicThatKeepsARuleLosesAllAndGetsNoMore) {
+  PublishNode(Node({kIsolateB}));
+  for (int i = 0; i < 3; ++i) {
+    Arrive(kPodPort, FromA(1), 50);
+    Arrive(kPodPort, FromA(2), 50);
+    Step();
+  }
+  ASSERT_EQ(RulesAt(kPodPort), 2u);
+  a.engine.refuse_remove = absl::UnavailableError("firmware");
+  PublishNode(Node({}));
+  EXPECT_EQ(RulesAt(kPodPort), 0u);
+  EXPECT_TRUE(manager->Offloaded().empty());
+  EXPECT_EQ(manager->totals().removed, 2u);
+  a.engine.refuse_remove = absl::OkStatus();
+  PublishNode(Node({kIsolateB}));
+  Flood(kPodPort, FromA(1), 8);
+  EXPECT_EQ(RulesAt(kPodPort), 0u);
+  EXPECT_TRUE(manager->CapabilitiesOf(kPodPort).empty());
+}
+
+TEST_F(OffloadManagerTest, LastCountsAreInTheBooksWhenThePublicationReturns) {
+  PublishNode(Node({kIsolateB}));
+  Flood(kPodPort, FromA(), 3);
+  ASSERT_EQ(RulesAt(kPodPort), 1u);
+  Arrive(kPodPort, FromA(), 40);
+  const uint64_t before = Denied();
+  PublishNode(Node({}));  // the slot may be another pod's from now on
+  EXPECT_EQ(Denied(), before + 40);
+}
+
+// Whose rules would not be taken, or make none, leave the places to others.
+TEST_F(OffloadManagerTest, FlowsThatMakeNoRuleDoNotCrowdOutOthers) {
+  std::vector<Frame> crowd;
+  for (uint16_t port = 1; port <= 100; ++port) crowd.push_back(FromA(port));  // allowed, never answered
+  PublishNode(Node({R"({"apiVersion":"networking.k8s.io/v1","kind":"NetworkPolicy","metadata":{"name":"only"},
+      "spec":{"podSelector":{"matchLabels":{"app":"b"}},"policyTypes":["Ingress"],
+      "ingress":[{"ports":[{"port":5000,"protocol":"UDP"}]}]}})"}));
+  for (int i = 0; i < 4; ++i) {
+    for (int n = 0; n < 60; ++n) Arrive(kPodPort, crowd);
+    Arrive(kPodPort, FromA(4000, 6000), 50);
+    Step();
+  }
+  EXPECT_EQ(RulesAt(kPodPort), 1u);
+}
+
+TEST_F(OffloadManagerTest, OldTunnelPortIsGivenUp) {
+  Tables t = Node({});
+  t.local.tunnel_enabled = false;
+  PublishNode(std::move(t));
+  Step();
+  EXPECT_EQ(a.engine.vxlan_port, 0);
+}
+
 TEST_F(OffloadManagerTest, CapabilitiesAreWhatTheNicValidates) {
   EXPECT_EQ(manager->CapabilitiesOf(kPodPort),
-            (std::vector<std::string>{"drop", "drop-ipv6", "drop-inner", "count", "mark", "forward",
+            (std::vector<std::string>{"drop", "drop-ipv6", "drop-inner", "count", "forward", "forward-ipv6",
                                       "vxlan-encap", "vxlan-decap"}));
   EXPECT_EQ(a.engine.vxlan_port, 8472);
   EXPECT_EQ(a.engine.installs, 0) << "asking installs nothing";
@@ -237,108 +293,8 @@ TEST_F(SmallBudget, MuchFasterFlowTakesTheSlowestOnesPlace) {
   EXPECT_EQ(ports, (std::set<uint16_t>{2, 3}));
 }
 
-TEST_F(OffloadManagerTest, EstablishedConnectionIsForwardedByTheNic) {
-  Talk(3);
-  ASSERT_EQ(RulesAt(kPodPort), 1u);
-  ASSERT_EQ(RulesAt(kPodPortB), 1u);
-  EXPECT_TRUE(a.engine.Texts()[0].starts_with("transfer pattern represented_port ethdev_port_id is 10 / "))
-      << a.engine.Texts()[0];
-  const std::vector<Bytes> by_software = std::exchange(b.sent, {});
-  const uint64_t hits = Count(Counter::kFlowHits);
-  Arrive(kPodPort, FromA(), 3);
-  EXPECT_EQ(Count(Counter::kFlowHits), hits);
-  ASSERT_EQ(b.sent.size(), 3u);
-  EXPECT_EQ(ToHex(b.sent[0]), ToHex(by_software.back()));
-  // The connection lives by the NIC's count.
-  for (int i = 0; i < 800; ++i) Flood(kPodPort, FromA(), 1);
-  EXPECT_EQ(shared.connections->size(), 1u);
-  shared.connections->Sweep(worker->now_ms, shared.timeouts, 4096);
-  EXPECT_EQ(shared.connections->size(), 1u);
-}
-
-TEST_F(OffloadManagerTest, PolicyThatDeniesEndsForwarding) {
-  Talk(3);
-  ASSERT_EQ(RulesAt(kPodPort) + RulesAt(kPodPortB), 2u);
-  b.sent.clear();
-  PublishNode(Node({kIsolateB}));
-  EXPECT_EQ(RulesAt(kPodPort) + RulesAt(kPodPortB), 0u);
-  Arrive(kPodPort, FromA(), 5);
-  EXPECT_EQ(b.sent.size(), 0u);
-}
-
-TEST_F(OffloadManagerTest, FinsAndExpiringPacketsAreSoftwares) {
-  const Frame there = FromPod().Ip4("10.244.1.2", "10.244.1.3").Tcp(4000, 80, 0x10).Payload(10);
-  const Frame here =
-      Frame().Eth(kGatewayMac, kPodMacB).Ip4("10.244.1.3", "10.244.1.2").Tcp(80, 4000, 0x10).Payload(10);
-  for (int i = 0; i < 4; ++i) {
-    Arrive(kPodPort, there, 50);
-    Arrive(kPodPortB, here, 50);
-    Step();
-  }
-  ASSERT_EQ(RulesAt(kPodPort), 1u);
-  const auto ToSoftware = [&](const Frame& f) { return a.engine.Filter({f}).size() == 1; };
-  EXPECT_FALSE(ToSoftware(there));
-  EXPECT_TRUE(ToSoftware(FromPod().Ip4("10.244.1.2", "10.244.1.3").Tcp(4000, 80, 0x11)));
-  EXPECT_TRUE(ToSoftware(FromPod().Ip4("10.244.1.2", "10.244.1.3").Tcp(4000, 80, 0x14)));
-  EXPECT_TRUE(ToSoftware(FromPod().Ip4("10.244.1.2", "10.244.1.3", {.ttl = 1}).Tcp(4000, 80, 0x10)));
-  EXPECT_TRUE(ToSoftware(FromPod().Ip4("10.244.1.2", "10.244.1.3", {.mf = true}).Tcp(4000, 80, 0x10)));
-  EXPECT_TRUE(ToSoftware(
-      FromPod().Ip4("10.244.1.2", "10.244.1.3", {.options = Hex("01010101")}).Tcp(4000, 80, 0x10)));
-  EXPECT_TRUE(
-      ToSoftware(Frame().Eth(kGatewayMac, kPodMacB).Ip4("10.244.1.2", "10.244.1.3").Tcp(4000, 80, 0x10)))
-      << "another's MAC";
-  Arrive(kPodPort, FromPod().Ip4("10.244.1.2", "10.244.1.3").Tcp(4000, 80, 0x11), 1);
-  Step();
-  EXPECT_EQ(RulesAt(kPodPort), 0u) << "the connection has begun to end";
-}
-
-Frame ToRemote() { return FromPod().Ip4("10.244.1.2", "10.244.2.7").Udp(4000, 53).Payload(30); }
 Frame FromRemote() {
   return FromTunnel().Ip4("10.244.2.7", "10.244.1.2", {.ttl = 63}).Udp(53, 4000).Payload(30);
-}
-
-TEST_F(OffloadManagerTest, TunnelsAreEnteredAndLeftByTheNic) {
-  for (int i = 0; i < 4; ++i) {
-    Arrive(kPodPort, ToRemote(), 50);
-    Arrive(kUnderlayPort, FromRemote(), 50);
-    Step();
-  }
-  ASSERT_EQ(RulesAt(kPodPort), 1u);
-  ASSERT_EQ(RulesAt(kUnderlayPort), 1u);
-  const std::vector<Bytes> out = std::exchange(up.sent, {}), in = std::exchange(a.sent, {});
-  const uint64_t hits = Count(Counter::kFlowHits);
-  Arrive(kPodPort, ToRemote(), 1);
-  Arrive(kUnderlayPort, FromRemote(), 1);
-  EXPECT_EQ(Count(Counter::kFlowHits), hits);
-  ASSERT_EQ(up.sent.size(), 1u);
-  ASSERT_EQ(a.sent.size(), 1u);
-  EXPECT_EQ(ToHex(a.sent[0]), ToHex(in.back()));
-  // The outer id, and with it the checksum, is the sender's own.
-  Bytes mine = up.sent[0], software = out.front();
-  for (Bytes* bytes : {&mine, &software}) std::fill(bytes->begin() + 18, bytes->begin() + 20, uint8_t{0});
-  for (Bytes* bytes : {&mine, &software}) std::fill(bytes->begin() + 24, bytes->begin() + 26, uint8_t{0});
-  EXPECT_EQ(ToHex(mine), ToHex(software));
-  EXPECT_EQ(up.engine
-                .Filter({FromTunnel({.tos = 3})
-                             .Ip4("10.244.2.7", "10.244.1.2", {.tos = 1, .ttl = 63})
-                             .Udp(53, 4000)
-                             .Payload(30)})
-                .size(),
-            1u)
-      << "congestion marks are software's";
-}
-
-TEST_F(OffloadManagerTest, NeighborInDoubtEndsForwarding) {
-  for (int i = 0; i < 4; ++i) {
-    Arrive(kPodPort, ToRemote(), 50);
-    Arrive(kUnderlayPort, FromRemote(), 50);
-    Step();
-  }
-  ASSERT_EQ(RulesAt(kPodPort), 1u);
-  // The manager sees the shared clock, which has not moved: another MAC is told of.
-  shared.neighbors.Learn(Ip("192.0.2.9"), Mac("02:00:00:00:01:77"), worker->now_ms, true);
-  Step();
-  EXPECT_EQ(RulesAt(kPodPort), 0u);
 }
 
 TEST_F(OffloadManagerTest, FloodFromBehindATunnelIsDroppedByItsInnerTuple) {

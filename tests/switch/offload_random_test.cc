@@ -108,7 +108,11 @@ class Traffic {
     if (odd && OneIn(3)) v4.tos = static_cast<uint8_t>(Below(4));
     if (odd && OneIn(3)) v4.mf = true;
     v4.id = ++id_;
-    Frame f = Headers(peer, back, v4);
+    Frame f = Headers(peer, back, v4, odd && OneIn(3));
+    if (peer == 2 && odd) {
+      if (OneIn(3)) f.Ext6(60, {0, 1, 4, 0, 0, 0, 0});  // destination options: padding
+      if (OneIn(3)) f.Fragment6(0, true, id_);
+    }
     if (proto >= 3) return f.Udp(src, dst).Payload(20);
     if (proto >= 1) {
       const uint8_t flags[] = {0x02, 0x12, 0x11, 0x14};
@@ -118,7 +122,28 @@ class Traffic {
     return f.Icmp(back ? 0 : 8, 0, client, 1).Payload(20);
   }
 
-  Frame Headers(int peer, bool back, const Ipv4Fields& v4) {
+  static Frame Tagged(const MacAddr& destination, const MacAddr& source, bool v4) {
+    return Frame().Eth(destination, source, 0x8100).Raw(v4 ? Hex("0005 0800") : Hex("0005 86dd"));
+  }
+
+  Frame Headers(int peer, bool back, const Ipv4Fields& v4, bool tagged) {
+    if (tagged) {
+      const Frame f = Tagged(kGatewayMac, back ? kPodMacB : kPodMac, peer != 2);
+      if (peer == 2) {
+        return back ? Frame(f).Ip6("2001:db8:1::3", "2001:db8:1::2")
+                    : Frame(f).Ip6("2001:db8:1::2", "2001:db8:1::3");
+      }
+      if (peer == 0 || !back) {
+        return back ? Frame(f).Ip4("10.244.1.3", "10.244.1.2", v4)
+                    : Frame(f).Ip4("10.244.1.2", peer == 0 ? "10.244.1.3" : "10.244.2.7", v4);
+      }
+      return Tagged(kUnderlayMac, kPeerMac, true)
+          .Ip4("192.0.2.9", "192.0.2.1")
+          .Udp(50000, 8472)
+          .Vxlan(1)
+          .Eth(kVtepMac, kPeerVtepMac)
+          .Ip4("10.244.2.7", "10.244.1.2", v4);
+    }
     const Frame from_b = Frame().Eth(kGatewayMac, kPodMacB);
     const Ipv6Fields v6{.hop_limit = v4.ttl};
     switch (peer) {

@@ -25,6 +25,7 @@ class RuleEngine : public FlowEngine {
   std::optional<uint16_t> switch_domain() const override { return domain; }
   absl::Status Validate(const FlowRule& rule) override;
   absl::StatusOr<std::unique_ptr<InstalledRule>> Install(const FlowRule& rule) override;
+  absl::Status Flush() override;
   void SetVxlanPort(uint16_t port) override { vxlan_port = port; }
 
   /// What the rules leave for software; the rest is dropped or has left by a port of `wires`.
@@ -35,6 +36,7 @@ class RuleEngine : public FlowEngine {
   std::optional<uint16_t> domain = 0;
   std::function<absl::Status(const FlowRule&)> refuse;          ///< asked by Validate and Install, if set
   std::function<absl::Status(const FlowRule&)> refuse_install;  ///< asked by Install only, if set
+  absl::Status refuse_remove;                                   ///< what Remove says, without doing it
   std::map<uint16_t, std::function<void(const Bytes&)>> wires;  ///< by ethdev
   int installs = 0;                                             ///< attempts
   uint16_t vxlan_port = 0;
@@ -56,6 +58,7 @@ class RulePort : public FakePort {
     set_mtu(mtu);
   }
   FlowEngine* flow_engine() override { return &engine; }
+  void TakeMtu(uint16_t mtu) { set_mtu(mtu); }
   RuleEngine engine;
 };
 
