@@ -67,6 +67,7 @@ class XskQueue {
   XskQueue() = default;
   absl::Status CreateSocket(const std::string& interface, uint32_t queue);
   void FillAll() noexcept;
+  void Refill() noexcept;
   void Reclaim() noexcept;
   rte_mbuf* Copy(const MbufPools& pools, const xdp_desc& frame) const noexcept;
 
@@ -76,6 +77,7 @@ class XskQueue {
   std::unique_ptr<xsk_umem, DeleteUmem> umem_;
   std::unique_ptr<xsk_socket, DeleteSocket> socket_;
   bool zero_copy_ = false;
+  std::vector<uint64_t> empty_;  ///< frames to receive into that the kernel does not have
   alignas(64) rte_spinlock_t tx_lock_ = RTE_SPINLOCK_INITIALIZER;
   std::vector<uint64_t> free_;  ///< frames to send with
 };
