@@ -149,15 +149,18 @@ void XskQueue::Reclaim() noexcept {
   if (done != 0) xsk_ring_cons__release(&completed_, done);
 }
 
-bool XskQueue::Flush() noexcept {
+void XskQueue::Flush() noexcept {
+  down_ = false;
   bool handed = xsk_ring_prod__needs_wakeup(&tx_) == 0;
-  for (int i = 0; !handed && i < kFlushTries; ++i) {
+  for (int i = 0; !handed && !down_ && i < kFlushTries; ++i) {
     handed = sendto(fd(), nullptr, 0, MSG_DONTWAIT, nullptr, 0) >= 0;
-    if (!handed && errno != EAGAIN && errno != EBUSY && errno != ENOBUFS && errno != EINTR) break;
-    if (!handed) Reclaim();
+    if (handed) break;
+    down_ = errno == ENETDOWN || errno == ENXIO;
+    if (!down_ && errno != EAGAIN && errno != EBUSY && errno != ENOBUFS && errno != EINTR) break;
+    Reclaim();
   }
+  unsent_.store(!handed && !down_, std::memory_order_relaxed);
   Reclaim();
-  return handed;
 }
 
 uint64_t XskQueue::missed() const noexcept {
