@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <chrono>
 #include <memory>
+#include <thread>
 #include <vector>
 
 #include "net/status.h"
@@ -16,6 +18,7 @@ namespace podwire {
 namespace {
 
 constexpr int kSegmentTries = 64;
+constexpr std::chrono::milliseconds kQueueGetsFree(500);
 
 /// An interface shared with the kernel, by AF_XDP sockets, one a receive queue. Checksums and segmentation
 /// are done here: there is no way to ask the NIC for them.
@@ -186,13 +189,24 @@ class XdpPort final : public Port {
   std::vector<TxCounters> tx_;
 };
 
+/// The kernel gives a queue free some time after its socket was closed, also that of a killed process.
+absl::StatusOr<std::unique_ptr<XskQueue>> OpenWhenFree(const std::string& interface, uint32_t queue) {
+  const auto until = std::chrono::steady_clock::now() + kQueueGetsFree;
+  while (true) {
+    auto socket = XskQueue::Open(interface, queue);
+    const bool busy = absl::IsFailedPrecondition(socket.status());
+    if (!busy || std::chrono::steady_clock::now() > until) return socket;
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  }
+}
+
 }  // namespace
 
 PortOr CreateXdpPort(const PortConfig& config, const PortContext& context, const NetdevInfo& netdev,
                      std::unique_ptr<UplinkFilter> filter, const QueueCounts& queues, bool zero_copy_only) {
   std::vector<std::unique_ptr<XskQueue>> sockets;
   for (uint32_t i = 0; i < queues.rx; ++i) {
-    ASSIGN_OR_RETURN(auto socket, XskQueue::Open(netdev.name, i));
+    ASSIGN_OR_RETURN(auto socket, OpenWhenFree(netdev.name, i));
     if (zero_copy_only && !socket->zero_copy())
       return Error(absl::StatusCode::kUnimplemented, "the driver copies frames");
     RETURN_IF_ERROR(socket->Register(filter->sockets_map()));
