@@ -117,8 +117,7 @@ absl::Status ResolveUnderlayAddresses(UnderlayConfig& underlay, const std::strin
     if (has) continue;
     return Error(absl::StatusCode::kFailedPrecondition,
                  "underlay.address: {} is not {}'s, which is shared with the kernel and has {}: leave the "
-                 "key out, or give "
-                 "one of those",
+                 "key out, or give one of those with a subnet (/32 and /128 are not supported)",
                  ToString(own), interface, Shown(addresses));
   }
   if (!underlay.address.address.empty() || !underlay.address6.address.empty()) return absl::OkStatus();
@@ -128,6 +127,16 @@ absl::Status ResolveUnderlayAddresses(UnderlayConfig& underlay, const std::strin
     if (own.address.empty()) own = a.address;
   }
   if (!underlay.address.address.empty() || !underlay.address6.address.empty()) return absl::OkStatus();
+  const auto lone = std::ranges::find_if(addresses, [](const InterfaceAddressState& a) {
+    return a.lasting && a.address.length == a.address.address.bits() && !IsLinkLocal(a.address.address);
+  });
+  if (lone != addresses.end()) {
+    return Error(
+        absl::StatusCode::kFailedPrecondition,
+        "underlay: {} is shared with the kernel, and its address {} has no subnet, as some clouds give "
+        "them: that is not supported",
+        interface, ToString(lone->address));
+  }
   return Error(absl::StatusCode::kFailedPrecondition,
                "underlay: {} is shared with the kernel, but has no address there by which other nodes could "
                "reach this "

@@ -5,6 +5,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <sys/eventfd.h>
+#include <sys/socket.h>
 
 #include <netlink/msg.h>
 #include <netlink/object.h>
@@ -22,10 +23,17 @@ namespace podwire {
 namespace {
 
 constexpr int kEventBytes = 1 << 20;  // of the socket: a storm of events fits
+/// Neighbours that the kernel is asked for at a time and has not found yet, lest a pod that tries every
+/// address of the subnet fill the host's table. The switch asks again.
+constexpr size_t kMaxAsks = 128;
+constexpr std::chrono::seconds kAskEnds(10);  // the kernel gives up long before; its word may have been lost
+constexpr std::chrono::milliseconds kReadPeriod(100);
 /// The states in which the kernel itself would send to the neighbour.
 constexpr int kUsable = NUD_PERMANENT | NUD_NOARP | NUD_REACHABLE | NUD_STALE | NUD_DELAY | NUD_PROBE;
 /// Those that it does not look after by itself.
 constexpr int kNeedsAsking = NUD_NONE | NUD_STALE | NUD_FAILED | NUD_INCOMPLETE;
+
+bool IsUsable(const auto& neighbor) { return (neighbor.state & kUsable) != 0; }
 
 IpAddress AddressOf(rtnl_neigh* neighbor) {
   nl_addr* a = rtnl_neigh_get_dst(neighbor);
@@ -68,7 +76,9 @@ absl::Status KernelUnderlay::Open() {
   ASSIGN_OR_RETURN(events_, ConnectNetlink());
   nl_socket_disable_seq_check(events_.get());
   nl_socket_set_nonblocking(events_.get());
-  RETURN_IF_ERROR(NlStatus(nl_socket_set_buffer_size(events_.get(), kEventBytes, 0), "netlink buffer"));
+  if (setsockopt(nl_socket_get_fd(events_.get()), SOL_SOCKET, SO_RCVBUFFORCE, &kEventBytes,
+                 sizeof kEventBytes) < 0)
+    return ErrnoError(errno, "netlink buffer");
   nl_socket_modify_cb(
       events_.get(), NL_CB_VALID, NL_CB_CUSTOM,
       [](nl_msg* message, void* self) {
@@ -104,12 +114,24 @@ void KernelUnderlay::Loop() {
                   {.fd = nl_socket_get_fd(events_.get()), .events = POLLIN, .revents = 0},
                   {.fd = client_.request_fd, .events = POLLIN, .revents = 0}};
   while (true) {
-    if (poll(fds, std::size(fds), -1) < 0 && errno != EINTR) return;
+    if (poll(fds, std::size(fds), ReadDirty()) < 0 && errno != EINTR) return;
     if (fds[0].revents != 0) return;
     if (fds[1].revents != 0) TakeEvents();
     if (fds[2].revents != 0) client_.take_requests([this](const IpAddress& a) { Resolve(a); });
-    if (routes_changed_) UpdateRoutes();
   }
+}
+
+/// Reads again what is not as the kernel has it, but not more often than each kReadPeriod. Returns when to
+/// look again: milliseconds, -1: when something comes.
+int KernelUnderlay::ReadDirty() {
+  const Clock::time_point now = Clock::now();
+  if ((routes_dirty_ || neighbors_dirty_) && now >= next_read_) {
+    next_read_ = now + kReadPeriod;
+    if (neighbors_dirty_) ReloadNeighbors();
+    if (routes_dirty_) UpdateRoutes();
+  }
+  if (!routes_dirty_ && !neighbors_dirty_) return -1;
+  return static_cast<int>(std::chrono::ceil<std::chrono::milliseconds>(next_read_ - now).count());
 }
 
 /// What is there now.
@@ -118,20 +140,26 @@ void KernelUnderlay::TakeEvents() {
   while ((result = nl_recvmsgs_default(events_.get())) >= 0) {
   }
   if (result == -NLE_AGAIN) return;
-  Reload();  // some were lost (ENOBUFS)
+  routes_dirty_ = neighbors_dirty_ = true;  // some were lost (ENOBUFS)
 }
 
 /// From the beginning.
-void KernelUnderlay::Reload() {
-  routes_changed_ = true;
+void KernelUnderlay::ReloadNeighbors() {
+  const auto before = neighbors_;
   if (const absl::Status status = DumpNeighbors(); !status.ok()) {
     spdlog::warn("msg=\"the kernel's neighbours\" error=\"{}\"", Message(status));
     return;
   }
+  neighbors_dirty_ = false;
   for (const IpAddress& address : client_.neighbors()) {
     const auto it = neighbors_.find(address);
-    const bool usable = it != neighbors_.end() && (it->second.state & kUsable) != 0;
-    client_.set_neighbor(address, usable ? it->second.mac : MacAddr{});
+    const auto old = before.find(address);
+    if (it == neighbors_.end() && old != before.end() && IsUsable(old->second)) {
+      AskAnew(address, old->second.mac);
+    } else {
+      client_.set_neighbor(address,
+                           it != neighbors_.end() && IsUsable(it->second) ? it->second.mac : MacAddr{});
+    }
   }
 }
 
@@ -143,7 +171,7 @@ void KernelUnderlay::TakeObject(nl_object* object) {
                           nl_object_get_msgtype(object) == RTM_DELNEIGH);
     case RTM_NEWROUTE:
     case RTM_DELROUTE:
-      routes_changed_ = true;
+      routes_dirty_ = true;
       return;
     case RTM_NEWLINK:
       return TakeLink(reinterpret_cast<rtnl_link*>(object));
@@ -157,20 +185,44 @@ void KernelUnderlay::TakeLink(rtnl_link* link) {
   const char* name = rtnl_link_get_name(link);
   if (name == nullptr || interface_ != name || rtnl_link_get_ifindex(link) == ifindex_) return;
   ifindex_ = rtnl_link_get_ifindex(link);
-  Reload();
+  neighbors_.clear();
+  routes_dirty_ = neighbors_dirty_ = true;
 }
 
 void KernelUnderlay::TakeNeighbor(rtnl_neigh* neighbor, bool removed) {
   const IpAddress address = AddressOf(neighbor);
   if (rtnl_neigh_get_ifindex(neighbor) != ifindex_ || address.empty()) return;
   if ((rtnl_neigh_get_flags(neighbor) & NTF_PROXY) != 0) return;  // whom the kernel answers for
+  const auto it = neighbors_.find(address);
+  const Neighbor old = it == neighbors_.end() ? Neighbor{} : it->second;
+  const Neighbor now{.state = rtnl_neigh_get_state(neighbor), .mac = MacOf(neighbor)};
   if (removed) {
+    asked_.erase(address);
+    if (IsUsable(old) && IsOfSwitch(address)) return AskAnew(address, old.mac);
     neighbors_.erase(address);
     return client_.set_neighbor(address, {});
   }
-  const Neighbor now{.state = rtnl_neigh_get_state(neighbor), .mac = MacOf(neighbor)};
+  if (IsUsable(now) || (now.state & NUD_FAILED) != 0) {
+    asked_.erase(address);
+  } else if (IsUsable(old)) {
+    return;  // asked anew
+  }
   neighbors_[address] = now;
-  client_.set_neighbor(address, (now.state & kUsable) != 0 ? now.mac : MacAddr{});
+  client_.set_neighbor(address, IsUsable(now) ? now.mac : MacAddr{});
+}
+
+bool KernelUnderlay::IsOfSwitch(const IpAddress& address) const {
+  const std::vector<IpAddress> all = client_.neighbors();
+  return std::ranges::find(all, address) != all.end();
+}
+
+/// The kernel forgets neighbours that it does not send to itself, and all when the interface's MAC changes.
+/// One that the switch deals with keeps its MAC until the kernel has looked.
+void KernelUnderlay::AskAnew(const IpAddress& address, const MacAddr& mac) {
+  neighbors_[address] = {.state = NUD_STALE, .mac = mac};
+  if (AskKernel(address)) return;
+  neighbors_.erase(address);
+  client_.set_neighbor(address, {});
 }
 
 absl::Status KernelUnderlay::DumpNeighbors() {
@@ -188,9 +240,9 @@ absl::Status KernelUnderlay::DumpNeighbors() {
 }
 
 void KernelUnderlay::UpdateRoutes() {
-  routes_changed_ = false;
   auto routes = ReadKernelRoutes(interface_);
   if (!routes.ok()) return spdlog::warn("msg=\"the kernel's routes\" error=\"{}\"", Message(routes.status()));
+  routes_dirty_ = false;
   if (*routes == routes_) return;
   routes_ = *routes;
   client_.set_routes(*std::move(routes));
@@ -201,11 +253,28 @@ void KernelUnderlay::UpdateRoutes() {
 void KernelUnderlay::Resolve(const IpAddress& address) {
   const auto it = neighbors_.find(address);
   const Neighbor known = it == neighbors_.end() ? Neighbor{} : it->second;
-  if ((known.state & kUsable) != 0) client_.set_neighbor(address, known.mac);
-  if (known.state == NUD_NONE || (known.state & kNeedsAsking) != 0) AskKernel(address);
+  if (IsUsable(known)) client_.set_neighbor(address, known.mac);
+  if (known.state != NUD_NONE && (known.state & kNeedsAsking) == 0) return;
+  if (IsUsable(known)) {
+    AskKernel(address);
+  } else if (MayAsk(address) && !AskKernel(address)) {
+    asked_.erase(address);
+  }
 }
 
-void KernelUnderlay::AskKernel(const IpAddress& address) {
+/// For one that may not be there. True: counted in asked_.
+bool KernelUnderlay::MayAsk(const IpAddress& address) {
+  const Clock::time_point now = Clock::now();
+  if (asked_.size() >= kMaxAsks && !asked_.contains(address)) {
+    absl::erase_if(asked_, [now](const auto& ask) { return now - ask.second > kAskEnds; });
+    if (asked_.size() >= kMaxAsks) return false;
+  }
+  asked_[address] = now;
+  return true;
+}
+
+/// False: the kernel refuses.
+bool KernelUnderlay::AskKernel(const IpAddress& address) {
   const RtnlNeigh neighbor(rtnl_neigh_alloc());
   const NlAddress dst = MakeNlAddress(address, address.bits());
   rtnl_neigh_set_ifindex(neighbor.get(), ifindex_);
@@ -213,9 +282,10 @@ void KernelUnderlay::AskKernel(const IpAddress& address) {
   rtnl_neigh_set_dst(neighbor.get(), dst.get());
   rtnl_neigh_set_flags(neighbor.get(), NTF_USE);
   const int result = rtnl_neigh_add(requests_.get(), neighbor.get(), NLM_F_CREATE);
-  if (result < 0)
-    spdlog::debug("msg=\"ask the kernel for a neighbour\" address={} error=\"{}\"", ToString(address),
-                  nl_geterror(result));
+  if (result >= 0) return true;
+  spdlog::debug("msg=\"ask the kernel for a neighbour\" address={} error=\"{}\"", ToString(address),
+                nl_geterror(result));
+  return false;
 }
 
 }  // namespace podwire

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <functional>
 #include <memory>
 #include <string>
@@ -40,6 +41,7 @@ class KernelUnderlay {
   KernelUnderlay& operator=(const KernelUnderlay&) = delete;
 
  private:
+  using Clock = std::chrono::steady_clock;
   struct Neighbor {
     int state = 0;  ///< NUD_*
     MacAddr mac;
@@ -48,15 +50,19 @@ class KernelUnderlay {
       : interface_(std::move(interface)), client_(std::move(client)) {}
   absl::Status Open();
   void Loop();
+  int ReadDirty();
   void TakeEvents();
-  void Reload();
+  void ReloadNeighbors();
   void TakeObject(nl_object* object);
   void TakeLink(rtnl_link* link);
   void TakeNeighbor(rtnl_neigh* neighbor, bool removed);
   absl::Status DumpNeighbors();
   void UpdateRoutes();
   void Resolve(const IpAddress& address);
-  void AskKernel(const IpAddress& address);
+  bool IsOfSwitch(const IpAddress& address) const;
+  void AskAnew(const IpAddress& address, const MacAddr& mac);
+  bool MayAsk(const IpAddress& address);
+  bool AskKernel(const IpAddress& address);
 
   const std::string interface_;
   const KernelUnderlayClient client_;
@@ -65,7 +71,10 @@ class KernelUnderlay {
   Fd stop_;
   absl::flat_hash_map<IpAddress, Neighbor> neighbors_;  ///< the kernel's, of the interface
   std::vector<UnderlayRoute> routes_;
-  bool routes_changed_ = false;
+  absl::flat_hash_map<IpAddress, Clock::time_point> asked_;  ///< not found yet, and since when
+  /// Not as the kernel has it, until they have been read.
+  bool routes_dirty_ = false, neighbors_dirty_ = false;
+  Clock::time_point next_read_{};
   std::thread thread_;
 };
 

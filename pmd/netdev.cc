@@ -44,10 +44,13 @@ void ForgetUdpVerdict(rte_mbuf& m) {
 
 class NetdevPort : public VnetPort {
  public:
-  /// `filter`: of an interface that the kernel keeps.
+  /// `filter`: of an interface that the kernel keeps; `reason`: why not by AF_XDP.
   NetdevPort(const PortConfig& config, const PortContext& context, Fd socket, const NetdevInfo& netdev,
-             std::unique_ptr<UplinkFilter> filter)
-      : VnetPort(config, context, std::move(socket)), netdev_(netdev), filter_(std::move(filter)) {
+             std::unique_ptr<UplinkFilter> filter, std::string reason)
+      : VnetPort(config, context, std::move(socket)),
+        netdev_(netdev),
+        filter_(std::move(filter)),
+        reason_(std::move(reason)) {
     set_mtu(netdev.mtu);
     takes_bundles_ = true;
   }
@@ -70,13 +73,18 @@ class NetdevPort : public VnetPort {
   void SetPodSubnets(std::span<const IpPrefix> subnets) override {
     if (filter_ != nullptr) filter_->SetPodSubnets(subnets);
   }
-  std::string how() const override { return filter_ == nullptr ? "" : "af_packet"; }
+  std::string how() const override {
+    if (filter_ == nullptr) return "";
+    return reason_.empty() ? "af_packet" : fmt::format("af_packet ({})", reason_);
+  }
 
   MacAddr mac() const override { return netdev_.mac; }
 
   bool link_up() const override { return !gone() && HasLink(fd(), netdev_.ifindex); }
 
-  std::string Vanished() const override { return VanishedNetdev(fd(), netdev_.ifindex); }
+  std::string Vanished() const override {
+    return filter_ == nullptr ? VanishedNetdev(fd(), netdev_.ifindex) : VanishedShared(fd(), netdev_);
+  }
 
   PortStats Stats() const override {
     PortStats stats = VnetPort::Stats();
@@ -159,6 +167,7 @@ class NetdevPort : public VnetPort {
 
   const NetdevInfo netdev_;
   const std::unique_ptr<UplinkFilter> filter_;
+  const std::string reason_;
   /// In words, for an atomic value of this size has a lock. To see half of a new one does no harm: what is
   /// not known to be to the tunnel is cut up, and what was joined is looked at again by the switch.
   std::array<std::atomic<uint64_t>, std::tuple_size_v<TunnelWords>> tunnel_{};
@@ -210,19 +219,21 @@ absl::Status Configure(int socket, int ifindex, UplinkFilter* filter) {
 }  // namespace
 
 PortOr CreatePacketPort(const PortConfig& config, const PortContext& context, const std::string& interface,
-                        std::unique_ptr<UplinkFilter> filter) {
+                        std::unique_ptr<UplinkFilter> filter, std::string reason) {
   // Protocol 0: nothing arrives before everything is set.
   Fd fd(socket(AF_PACKET, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
   if (!fd.valid()) return ErrnoError(errno, "AF_PACKET socket (CAP_NET_RAW needed)");
   ASSIGN_OR_RETURN(const NetdevInfo netdev, FindNetdev(fd.get(), interface));
+  if (filter == nullptr) UplinkFilter::RemoveLeftovers(netdev);
   RETURN_IF_ERROR(Annotate(Configure(fd.get(), netdev.ifindex, filter.get()), "interface " + interface));
-  return std::make_unique<NetdevPort>(config, context, std::move(fd), netdev, std::move(filter));
+  return std::make_unique<NetdevPort>(config, context, std::move(fd), netdev, std::move(filter),
+                                      std::move(reason));
 }
 
 PortOr CreateNetdevPort(const PortConfig& config, const NetdevOptions& options, const PortContext& context) {
   RETURN_IF_ERROR(CheckInterfaceName(options.interface));
   if (options.shared) return CreateSharedNetdevPort(config, options, context);
-  return CreatePacketPort(config, context, options.interface, nullptr);
+  return CreatePacketPort(config, context, options.interface, nullptr, "");
 }
 
 }  // namespace podwire

@@ -11,6 +11,7 @@
 #include <cstring>
 
 #include "net/status.h"
+#include "pmd/netlink.h"
 
 namespace podwire {
 
@@ -35,6 +36,24 @@ absl::StatusOr<NetdevInfo> FindNetdev(int socket, const std::string& interface) 
   return netdev;
 }
 
+absl::StatusOr<QueueCounts> CountQueues(int socket, int ifindex) {
+  ifreq request = {};
+  request.ifr_ifindex = ifindex;
+  if (ioctl(socket, SIOCGIFNAME, &request) < 0) return ErrnoError(errno, "the interface's name");
+  const std::string name(request.ifr_name, strnlen(request.ifr_name, IFNAMSIZ));
+  ethtool_channels channels = {};
+  channels.cmd = ETHTOOL_GCHANNELS;
+  request.ifr_data = reinterpret_cast<char*>(&channels);
+  if (ioctl(socket, SIOCETHTOOL, &request) == 0) {
+    return QueueCounts{.rx = channels.rx_count + channels.combined_count,
+                       .tx = channels.tx_count + channels.combined_count};
+  }
+  ASSIGN_OR_RETURN(const NlSocket netlink, ConnectNetlink());
+  ASSIGN_OR_RETURN(const RtnlLink link, GetLink(netlink.get(), name));
+  return QueueCounts{.rx = rtnl_link_get_num_rx_queues(link.get()),
+                     .tx = rtnl_link_get_num_tx_queues(link.get())};
+}
+
 bool HasLink(int socket, int ifindex) {
   ifreq request = {};
   request.ifr_ifindex = ifindex;
@@ -50,6 +69,17 @@ std::string VanishedNetdev(int socket, int ifindex) {
   request.ifr_ifindex = ifindex;
   const bool there = ioctl(socket, SIOCGIFNAME, &request) == 0 || errno != ENODEV;
   return there ? "" : "its interface was removed";
+}
+
+std::string VanishedShared(int socket, const NetdevInfo& netdev) {
+  std::string why = VanishedNetdev(socket, netdev.ifindex);
+  if (!why.empty()) return why;
+  ifreq request = {};
+  request.ifr_ifindex = netdev.ifindex;
+  if (ioctl(socket, SIOCGIFNAME, &request) < 0 || ioctl(socket, SIOCGIFHWADDR, &request) < 0) return "";
+  const bool same =
+      std::memcmp(netdev.mac.bytes.data(), request.ifr_hwaddr.sa_data, netdev.mac.bytes.size()) == 0;
+  return same ? "" : "its interface has another MAC";
 }
 
 }  // namespace podwire

@@ -15,13 +15,13 @@ namespace podwire {
 PortOr CreateSharedNetdevPort(const PortConfig& config, const NetdevOptions& options,
                               const PortContext& context);
 
-/// By AF_PACKET. `filter`: which frames are podwire's; nullptr: all.
+/// By AF_PACKET. `filter`: which frames are podwire's; nullptr: all. `reason`: why not by AF_XDP.
 PortOr CreatePacketPort(const PortConfig& config, const PortContext& context, const std::string& interface,
-                        std::unique_ptr<UplinkFilter> filter);
+                        std::unique_ptr<UplinkFilter> filter, std::string reason);
 
-/// By AF_XDP. `queues`: sockets, one a receive queue of the interface. Unimplemented: the driver copies, and
-/// `zero_copy_only`.
+/// By AF_XDP. `queues`: the interface's; there is a socket for each receive queue. Unimplemented: the driver
+/// copies, or has no native XDP, and `zero_copy_only`.
 PortOr CreateXdpPort(const PortConfig& config, const PortContext& context, const NetdevInfo& netdev,
-                     std::unique_ptr<UplinkFilter> filter, uint16_t queues, bool zero_copy_only);
+                     std::unique_ptr<UplinkFilter> filter, const QueueCounts& queues, bool zero_copy_only);
 
 }  // namespace podwire

@@ -68,10 +68,10 @@ void UplinkFilter::CloseObject::operator()(bpf_object* object) const noexcept { 
 absl::StatusOr<std::unique_ptr<UplinkFilter>> UplinkFilter::Load(const NetdevInfo& netdev, Way way) {
   Silence();
   ASSIGN_OR_RETURN(Fd claim, Claim(netdev));
+  if (way == Way::kXdp) RETURN_IF_ERROR(CheckXdpProgram(netdev.ifindex, kXdpProgram));
   ASSIGN_OR_RETURN(NetnsFd netns, OpenNetns(""));
   std::unique_ptr<UplinkFilter> filter(new UplinkFilter(netdev, way, std::move(netns), std::move(claim)));
   RETURN_IF_ERROR(filter->LoadObject());
-  filter->Remove(way == Way::kXdp ? Way::kPacket : Way::kXdp);
   UplinkRules rules = {};
   std::memcpy(rules.mac, netdev.mac.bytes.data(), sizeof rules.mac);
   const uint32_t only = 0;
@@ -102,18 +102,28 @@ absl::Status UplinkFilter::LoadObject() {
 }
 
 UplinkFilter::~UplinkFilter() {
-  if (object_ != nullptr) Remove(way_);
+  if (object_ != nullptr) Detach();
+}
+
+void UplinkFilter::RemoveLeftovers(const NetdevInfo& netdev) {
+  Silence();
+  const auto claim = Claim(netdev);
+  if (!claim.ok()) return;
+  RemoveFrom(netdev.ifindex, Way::kXdp);
+  RemoveFrom(netdev.ifindex, Way::kPacket);
+}
+
+/// In the calling thread's network namespace.
+void UplinkFilter::RemoveFrom(int ifindex, Way way) {
+  if (way == Way::kXdp) return DetachXdpProgram(ifindex, kXdpProgram);
+  const bpf_tc_hook hook = IngressOf(ifindex);
+  const bpf_tc_opts ours = OurFilter();
+  bpf_tc_detach(&hook, &ours);
 }
 
 void UplinkFilter::Remove(Way way) const {
   RunInNetns(netns_, [&] {
-    if (way == Way::kXdp) {
-      DetachXdpProgram(netdev_.ifindex, kXdpProgram);
-    } else {
-      const bpf_tc_hook hook = IngressOf(netdev_.ifindex);
-      const bpf_tc_opts ours = OurFilter();
-      bpf_tc_detach(&hook, &ours);
-    }
+    RemoveFrom(netdev_.ifindex, way);
     return absl::OkStatus();
   }).IgnoreError();
 }
@@ -161,7 +171,9 @@ void UplinkFilter::SetPodSubnets(std::span<const IpPrefix> subnets) {
 }
 
 absl::StatusOr<bool> UplinkFilter::AttachXdp() {
-  return AttachXdpProgram(netdev_.ifindex, ProgramFd(kXdpProgram), kXdpProgram);
+  ASSIGN_OR_RETURN(const bool native, AttachXdpProgram(netdev_.ifindex, ProgramFd(kXdpProgram), kXdpProgram));
+  RemoveFrom(netdev_.ifindex, Way::kPacket);
+  return native;
 }
 
 absl::Status UplinkFilter::FilterSocket(int socket) {
@@ -181,6 +193,7 @@ absl::Status UplinkFilter::DropAtIngress() {
   ours.flags = BPF_TC_F_REPLACE;
   if (const int error = bpf_tc_attach(&hook, &ours); error != 0)
     return ErrnoError(-error, "tc filter add dev {} ingress ({})", netdev_.name, kNeeds);
+  RemoveFrom(netdev_.ifindex, Way::kXdp);
   return absl::OkStatus();
 }
 

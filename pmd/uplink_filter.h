@@ -30,24 +30,32 @@ class UplinkFilter {
  public:
   enum class Way : uint8_t { kXdp, kPacket };
 
-  /// Of the calling thread's network namespace. Removes what a killed process has left of the other way.
-  /// FailedPrecondition: another podwired has the interface, or the kernel cannot do it.
+  /// Of the calling thread's network namespace. Attaches and removes nothing yet. FailedPrecondition: another
+  /// podwired has the interface, somebody else's XDP program is on it (kXdp), or the kernel cannot do it.
   static absl::StatusOr<std::unique_ptr<UplinkFilter>> Load(const NetdevInfo& netdev, Way way);
   ~UplinkFilter();
+  /// Removes from an interface that is not shared what a killed process has left. Not while another podwired
+  /// shares it.
+  static void RemoveLeftovers(const NetdevInfo& netdev);
   UplinkFilter(const UplinkFilter&) = delete;
   UplinkFilter& operator=(const UplinkFilter&) = delete;
 
   void SetTunnel(const UdpTunnel& tunnel);
   void SetPodSubnets(std::span<const IpPrefix> subnets);
 
-  /// kXdp: begins to take frames, into the sockets of sockets_map(). True: in the driver; false: generic XDP.
+  /// kXdp: begins to take frames, into the sockets of sockets_map(), and removes what a killed process has
+  /// left of the other way. True: in the driver; false: generic XDP.
   absl::StatusOr<bool> AttachXdp();
   /// kXdp: the map of AF_XDP sockets by receive queue.
   int sockets_map() const;
   /// kPacket: the socket gets podwire's frames only.
   absl::Status FilterSocket(int socket);
-  /// kPacket: the kernel's own stack gets the others only.
+  /// kPacket: the kernel's own stack gets the others only. Removes what a killed process has left of the
+  /// other way.
   absl::Status DropAtIngress();
+
+  /// Ends to take frames: all are the kernel's. Once more does no harm.
+  void Detach() const { Remove(way_); }
 
   /// For tests: a program by its function's name.
   int ProgramFd(const char* function) const;
@@ -59,6 +67,7 @@ class UplinkFilter {
   UplinkFilter(const NetdevInfo& netdev, Way way, NetnsFd netns, Fd claim)
       : netdev_(netdev), way_(way), netns_(std::move(netns)), claim_(std::move(claim)) {}
   absl::Status LoadObject();
+  static void RemoveFrom(int ifindex, Way way);
   void Remove(Way way) const;
   int MapFd(const char* name) const;
   void SetPrefix(const IpPrefix& prefix, bool present);

@@ -59,10 +59,7 @@ int Replace(int ifindex, int program_fd, const Attached& old) {
                         : bpf_xdp_attach(ifindex, program_fd, old.flags | XDP_FLAGS_REPLACE, &options);
 }
 
-}  // namespace
-
-absl::StatusOr<bool> AttachXdpProgram(int ifindex, int program_fd, std::string_view own_name) {
-  ASSIGN_OR_RETURN(const std::optional<Attached> there, Query(ifindex));
+absl::Status RefuseOthers(const std::optional<Attached>& there, std::string_view own_name) {
   if (there && there->name != own_name) {
     return Error(
         absl::StatusCode::kFailedPrecondition,
@@ -70,6 +67,19 @@ absl::StatusOr<bool> AttachXdpProgram(int ifindex, int program_fd, std::string_v
         "end what put it there, or take mode af_packet",
         there->id, there->name);
   }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status CheckXdpProgram(int ifindex, std::string_view own_name) {
+  ASSIGN_OR_RETURN(const std::optional<Attached> there, Query(ifindex));
+  return RefuseOthers(there, own_name);
+}
+
+absl::StatusOr<bool> AttachXdpProgram(int ifindex, int program_fd, std::string_view own_name) {
+  ASSIGN_OR_RETURN(const std::optional<Attached> there, Query(ifindex));
+  RETURN_IF_ERROR(RefuseOthers(there, own_name));
   if (there && Replace(ifindex, program_fd, *there) == 0) return there->flags == XDP_FLAGS_DRV_MODE;
   int native = bpf_xdp_attach(ifindex, program_fd, XDP_FLAGS_DRV_MODE | XDP_FLAGS_UPDATE_IF_NOEXIST, nullptr);
   if (native == 0) return true;

@@ -15,6 +15,9 @@
 namespace podwire {
 namespace {
 
+/// The kernel shows that frames are filled before it shows that it has taken them, so one may be in the ring
+/// twice for a moment.
+constexpr uint32_t kFillSize = 2 * XskQueue::kFrames;
 constexpr size_t kAreaSize = size_t{2} * XskQueue::kFrames * XskQueue::kFrameSize;
 constexpr int kFlushTries = 64;  // the kernel sends up to 32 frames a call when it copies
 
@@ -30,8 +33,11 @@ absl::StatusOr<std::unique_ptr<XskQueue>> XskQueue::Open(const std::string& inte
       mmap(nullptr, kAreaSize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
   if (area == MAP_FAILED) return ErrnoError(errno, "memory for frames");
   q->area_.reset(static_cast<char*>(area));
-  const xsk_umem_config config = {
-      .fill_size = kFrames, .comp_size = kFrames, .frame_size = kFrameSize, .frame_headroom = 0, .flags = 0};
+  const xsk_umem_config config = {.fill_size = kFillSize,
+                                  .comp_size = kFrames,
+                                  .frame_size = kFrameSize,
+                                  .frame_headroom = 0,
+                                  .flags = 0};
   xsk_umem* umem = nullptr;
   const int error = xsk_umem__create(&umem, area, kAreaSize, &q->fill_, &q->completed_, &config);
   if (error != 0) {
@@ -67,12 +73,24 @@ absl::Status XskQueue::CreateSocket(const std::string& interface, uint32_t queue
 
 /// The first half of the memory is to receive into, the other to send from.
 void XskQueue::FillAll() noexcept {
-  uint32_t at = 0;
-  xsk_ring_prod__reserve(&fill_, kFrames, &at);
-  for (uint32_t i = 0; i < kFrames; ++i) *xsk_ring_prod__fill_addr(&fill_, at + i) = uint64_t{i} * kFrameSize;
-  xsk_ring_prod__submit(&fill_, kFrames);
+  empty_.reserve(kFrames);
+  for (uint32_t i = 0; i < kFrames; ++i) empty_.push_back(uint64_t{i} * kFrameSize);
+  Refill();
   free_.reserve(kFrames);
   for (uint32_t i = 0; i < kFrames; ++i) free_.push_back(uint64_t{kFrames + i} * kFrameSize);
+}
+
+/// Gives the kernel the empty frames, as far as there is room; the others wait for the next time.
+void XskQueue::Refill() noexcept {
+  const auto wanted = static_cast<uint32_t>(empty_.size());
+  const uint32_t n = std::min(wanted, xsk_prod_nb_free(&fill_, wanted));
+  uint32_t at = 0;
+  if (n == 0 || xsk_ring_prod__reserve(&fill_, n, &at) != n) return;
+  for (uint32_t i = 0; i < n; ++i) {
+    *xsk_ring_prod__fill_addr(&fill_, at + i) = empty_.back();
+    empty_.pop_back();
+  }
+  xsk_ring_prod__submit(&fill_, n);
 }
 
 int XskQueue::fd() const { return xsk_socket__fd(socket_.get()); }
@@ -93,21 +111,17 @@ rte_mbuf* XskQueue::Copy(const MbufPools& pools, const xdp_desc& frame) const no
 }
 
 uint16_t XskQueue::Receive(const MbufPools& pools, rte_mbuf** mbufs, uint16_t n, uint16_t& lost) noexcept {
-  uint32_t from = 0, to = 0;
+  uint32_t from = 0;
   const uint32_t got = xsk_ring_cons__peek(&rx_, n, &from);
   uint16_t count = 0;
-  if (got != 0) {
-    // There is room: the ring is as long as there are frames.
-    xsk_ring_prod__reserve(&fill_, got, &to);
-    for (uint32_t i = 0; i < got; ++i) {
-      const xdp_desc& frame = *xsk_ring_cons__rx_desc(&rx_, from + i);
-      mbufs[count] = Copy(pools, frame);
-      count = static_cast<uint16_t>(count + (mbufs[count] != nullptr ? 1 : 0));
-      *xsk_ring_prod__fill_addr(&fill_, to + i) = frame.addr & ~uint64_t{kFrameSize - 1};
-    }
-    xsk_ring_prod__submit(&fill_, got);
-    xsk_ring_cons__release(&rx_, got);
+  for (uint32_t i = 0; i < got; ++i) {
+    const xdp_desc& frame = *xsk_ring_cons__rx_desc(&rx_, from + i);
+    mbufs[count] = Copy(pools, frame);
+    count = static_cast<uint16_t>(count + (mbufs[count] != nullptr ? 1 : 0));
+    empty_.push_back(frame.addr & ~uint64_t{kFrameSize - 1});
   }
+  if (got != 0) xsk_ring_cons__release(&rx_, got);
+  Refill();
   if (xsk_ring_prod__needs_wakeup(&fill_) != 0) recvfrom(fd(), nullptr, 0, MSG_DONTWAIT, nullptr, nullptr);
   lost = static_cast<uint16_t>(got - count);
   return count;
@@ -135,15 +149,18 @@ void XskQueue::Reclaim() noexcept {
   if (done != 0) xsk_ring_cons__release(&completed_, done);
 }
 
-bool XskQueue::Flush() noexcept {
+void XskQueue::Flush() noexcept {
+  down_ = false;
   bool handed = xsk_ring_prod__needs_wakeup(&tx_) == 0;
-  for (int i = 0; !handed && i < kFlushTries; ++i) {
+  for (int i = 0; !handed && !down_ && i < kFlushTries; ++i) {
     handed = sendto(fd(), nullptr, 0, MSG_DONTWAIT, nullptr, 0) >= 0;
-    if (!handed && errno != EAGAIN && errno != EBUSY && errno != ENOBUFS && errno != EINTR) break;
-    if (!handed) Reclaim();
+    if (handed) break;
+    down_ = errno == ENETDOWN || errno == ENXIO;
+    if (!down_ && errno != EAGAIN && errno != EBUSY && errno != ENOBUFS && errno != EINTR) break;
+    Reclaim();
   }
+  unsent_.store(!handed && !down_, std::memory_order_relaxed);
   Reclaim();
-  return handed;
 }
 
 uint64_t XskQueue::missed() const noexcept {

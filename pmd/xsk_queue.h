@@ -42,14 +42,18 @@ class XskQueue {
   /// Up to `n` frames as mbufs; those for which there was no mbuf are lost and added to `lost`.
   uint16_t Receive(const MbufPools& pools, rte_mbuf** mbufs, uint16_t n, uint16_t& lost) noexcept;
 
-  /// For threads that share the socket to send.
+  /// For threads that share the socket to send, and one that receives and sends what was left.
   void Lock() noexcept { rte_spinlock_lock(&tx_lock_); }
   void Unlock() noexcept { rte_spinlock_unlock(&tx_lock_); }
   /// Copies the frame, at most kMaxFrameLen bytes, to be sent by the next Flush. False: no room.
   bool Put(const rte_mbuf& m) noexcept;
-  /// Hands what was Put to the kernel, and takes back the memory of frames that have gone. False: not all
-  /// could be handed over now.
-  bool Flush() noexcept;
+  /// Hands what was Put to the kernel, and takes back the memory of frames that have gone. What it
+  /// has no time for stays (unsent()) for the next call.
+  void Flush() noexcept;
+  /// Any thread.
+  bool unsent() const noexcept { return unsent_.load(std::memory_order_relaxed); }
+  /// The last Flush found the interface down or removed; between Lock and Unlock.
+  bool down() const noexcept { return down_; }
 
   /// Frames lost in the kernel for want of room, since it is open.
   uint64_t missed() const noexcept;
@@ -67,6 +71,7 @@ class XskQueue {
   XskQueue() = default;
   absl::Status CreateSocket(const std::string& interface, uint32_t queue);
   void FillAll() noexcept;
+  void Refill() noexcept;
   void Reclaim() noexcept;
   rte_mbuf* Copy(const MbufPools& pools, const xdp_desc& frame) const noexcept;
 
@@ -76,8 +81,11 @@ class XskQueue {
   std::unique_ptr<xsk_umem, DeleteUmem> umem_;
   std::unique_ptr<xsk_socket, DeleteSocket> socket_;
   bool zero_copy_ = false;
+  std::vector<uint64_t> empty_;  ///< frames to receive into that the kernel does not have
   alignas(64) rte_spinlock_t tx_lock_ = RTE_SPINLOCK_INITIALIZER;
   std::vector<uint64_t> free_;  ///< frames to send with
+  bool down_ = false;
+  std::atomic<bool> unsent_{false};
 };
 
 }  // namespace podwire

@@ -1,5 +1,6 @@
 #include "control/kernel_table.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include "net/status.h"
@@ -40,11 +41,17 @@ TEST(KernelTable, AConfiguredAddressMustBeTheInterfaces) {
 
 TEST(KernelTable, AnInterfaceWithoutAnAddressIsRefused) {
   UnderlayConfig u{.port = "uplink", .address = {}, .gateway = {}};
-  for (const auto& addresses :
-       {std::vector<InterfaceAddressState>{}, {Has("fe80::1/64", false)}, {Has("192.0.2.1/32")}}) {
+  for (const auto& addresses : {std::vector<InterfaceAddressState>{}, {Has("fe80::1/64", false)}}) {
     const std::string error = Resolve(u, addresses);
     EXPECT_TRUE(error.starts_with("underlay: eth0 is shared with the kernel, but has no address")) << error;
     EXPECT_NE(error.find("ip addr add ADDRESS/LENGTH dev eth0"), std::string::npos);
+  }
+  for (const char* lone : {"192.0.2.1/32", "2001:db8::1/128"}) {
+    EXPECT_EQ(
+        Resolve(u, {Has("fe80::1/64", false), Has(lone)}),
+        fmt::format("underlay: eth0 is shared with the kernel, and its address {} has no subnet, as some "
+                    "clouds give them: that is not supported",
+                    lone));
   }
 }
 

@@ -47,9 +47,16 @@ class FakeSwitch {
                 [this](const IpAddress& a, const MacAddr& mac) {
                   const std::lock_guard lock(mutex_);
                   neighbors_[a] = mac;
+                  if (mac.empty()) withdrawn_.insert(a);
                   changed_.notify_all();
                 },
-            .neighbors = [] { return std::vector<IpAddress>(); },
+            .neighbors =
+                [this] {
+                  const std::lock_guard lock(mutex_);
+                  std::vector<IpAddress> all;
+                  for (const auto& [address, mac] : neighbors_) all.push_back(address);
+                  return all;
+                },
             .set_routes =
                 [this](std::vector<UnderlayRoute> routes) {
                   const std::lock_guard lock(mutex_);
@@ -78,6 +85,10 @@ class FakeSwitch {
     std::unique_lock lock(mutex_);
     return changed_.wait_for(lock, std::chrono::seconds(10), [&] { return routes_ == routes; });
   }
+  bool WasWithdrawn(const IpAddress& a) {
+    const std::lock_guard lock(mutex_);
+    return withdrawn_.contains(a);
+  }
   bool Knows(const IpAddress& a) {
     const std::lock_guard lock(mutex_);
     const auto it = neighbors_.find(a);
@@ -88,7 +99,7 @@ class FakeSwitch {
   const Fd fd_;
   std::mutex mutex_;
   std::condition_variable changed_;
-  std::set<IpAddress> wanted_;
+  std::set<IpAddress> wanted_, withdrawn_;
   std::map<IpAddress, MacAddr> neighbors_;
   std::vector<UnderlayRoute> routes_;
 };
@@ -166,6 +177,33 @@ TEST_F(KernelUnderlayTest, AStaleNeighborIsUsedAndConfirmed) {
   EXPECT_TRUE(switch_.Becomes(kPeer, *ParseMac(kPeerMac)));
   for (int i = 0; i < 200 && !Shows(kPeer, "REACHABLE"); ++i) usleep(50000);
   EXPECT_TRUE(Shows(kPeer, "REACHABLE")) << "the kernel has asked";
+}
+
+TEST_F(KernelUnderlayTest, WhatTheKernelForgetsIsKeptUntilItHasLooked) {
+  Start();
+  switch_.Want(kPeer);
+  ASSERT_TRUE(switch_.Becomes(kPeer, *ParseMac(kPeerMac)));
+  const auto forget = [&](const char* mac) { return node_->Ip(fmt::format("link set u0 address {}", mac)); };
+  ASSERT_TRUE(forget("02:00:00:00:31:71")) << "with its MAC an interface's neighbours go";
+  for (int i = 0; i < 200 && !Shows(kPeer, kPeerMac); ++i) usleep(20000);
+  EXPECT_TRUE(Shows(kPeer, kPeerMac)) << "asked for, unwanted by a worker";
+  EXPECT_TRUE(switch_.Knows(kPeer));
+  EXPECT_FALSE(switch_.WasWithdrawn(kPeer));
+  ASSERT_TRUE(peer_->Ip("link set k0 arp off"));
+  ASSERT_TRUE(forget("02:00:00:00:31:72"));
+  EXPECT_TRUE(switch_.Becomes(kPeer, {})) << "it does not answer any more";
+}
+
+TEST_F(KernelUnderlayTest, AScanDoesNotFillTheHostsTable) {
+  Start();
+  for (int i = 5; i < 250; ++i) switch_.Want(*ParseIp(fmt::format("172.31.0.{}", i)));
+  usleep(700000);
+  EXPECT_TRUE(node_->Exec("sh -c 'test $(ip -4 neigh show dev u0 | wc -l) -le 128'"));
+  EXPECT_TRUE(node_->Exec("sh -c 'test $(ip -4 neigh show dev u0 | wc -l) -ge 100'"));
+  EXPECT_TRUE(switch_.Becomes(*ParseIp("172.31.0.5"), {})) << "given up";
+  usleep(500000);
+  switch_.Want(kPeer);
+  EXPECT_TRUE(switch_.Becomes(kPeer, *ParseMac(kPeerMac))) << "then there is room again";
 }
 
 TEST_F(KernelUnderlayTest, RoutesThroughGatewaysOnTheInterface) {

@@ -67,6 +67,17 @@ def killed(lab, checks, a, pod_a, pod_b, stream, mode):
     undisturbed(checks, stream, begin, "started again")
 
 
+def another_mac(checks, a, pod_a, pod_b):
+    """The filter goes by the interface's MAC: the port is opened again."""
+    a.run("sysctl", "-qw", "net.ipv4.conf.eth0.arp_notify=1")
+    a.run("ip", "link", "set", "eth0", "address", "02:00:00:00:77:01")
+    time.sleep(1.5)
+    checks.check(pod_b.wait_reaches(pod_a) < 5, "the interface gets another MAC: the pods are reached")
+    checks.check(pod_a.wait_reaches(pod_b) < 5, "and reach others")
+    log = open(a.log, encoding="utf-8").read()
+    checks.check("its interface has another MAC" in log and 'msg="port back" port=uplink' in log, "the log says why")
+
+
 def stopped(checks, a, b, stream):
     begin = time.monotonic()
     for node in (a, b):
@@ -100,6 +111,7 @@ def test(lab, checks):
         hosts_and_pods(checks, a, pod_a)
         flushed(checks, a, pod_a, pod_b)
         killed(lab, checks, a, pod_a, pod_b, stream, mode)
+        another_mac(checks, a, pod_a, pod_b)
         stopped(checks, a, b, stream)
         stream.end()
         for node in (a, b):

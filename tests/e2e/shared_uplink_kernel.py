@@ -99,7 +99,7 @@ def test(lab, checks):
     announce([a, b, c])
     checks.check(f"address {a.address}/24" in a.json("status")["underlay"], "the underlay's address is the kernel's", a.json("status")["underlay"])
     checks.equal(b.json("get", "ports", "uplink")["options"]["how"], "af_xdp, native, copy, 4 queues", "AF_XDP on an interface of four queues")
-    checks.equal(a.json("get", "ports", "uplink")["options"]["how"], "af_packet", "`auto`, where AF_XDP would copy")
+    checks.equal(a.json("get", "ports", "uplink")["options"]["how"], "af_packet (af_xdp: the driver copies frames)", "`auto`, where AF_XDP would copy")
     pod_a, pod_b, pod_c = a.attach("pod-a"), b.attach("pod-b"), c.attach("pod-c")
     checks.exchange(pod_a, pod_b, 1450)
     routes(checks, a, c, pod_a, pod_c)
