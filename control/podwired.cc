@@ -120,7 +120,7 @@ PortRole RoleOf(const Config& config, const PortConfig& port) {
 absl::Status OpenPorts(const Config& config, const PortContext& context, Controller& controller) {
   for (const PortConfig& p : config.ports) {
     auto port = CreatePort(p, context);
-    if (!port.ok()) return Annotate(port.status(), "port " + p.name);
+    if (!port.ok()) return port.status();
     const std::string how = (*port)->how();
     const auto id = controller.AddPort(p, *std::move(port), RoleOf(config, p));
     if (!id.ok()) return id.status();
