@@ -238,7 +238,7 @@ TEST(FlowRuleTest, TestpmdParsesTheTexts) {
       "dpdk-testpmd --lcores 0@0,1@0 --no-huge -m 128 --no-pci --no-telemetry "
       "--file-prefix=flow-rule-test-$$ "
       "--vdev=net_null0 -- --total-num-mbufs=2048 -i <" +
-      file + " 2>&1";
+      file + " 2>&1; status=$?; rm -rf /run/dpdk/flow-rule-test-$$; exit $status";  // it leaves its directory
   std::FILE* pipe = popen(command.c_str(), "r");
   ASSERT_NE(pipe, nullptr);
   std::string said;
