@@ -33,7 +33,7 @@ Findings CheckAddresses(const Machine& machine, const std::string& check, const 
     findings.push_back(Fail(
         check,
         fmt::format("the kernel has {} on {}: it answers what is podwire's", ToString(a.address), interface),
-        fmt::format("ip addr flush dev {}", interface)));
+        fmt::format("ip addr flush dev {}, or share it: \"shared\": true (docs/ports.md)", interface)));
   }
   return findings;
 }

@@ -269,7 +269,8 @@ TEST_F(Doctor, NetdevUplink) {
   addresses_ = {
       {"eth1", *ParseIp("192.0.2.1")}, {"eth1", *ParseIp("fe80::1")}, {"eth0", *ParseIp("192.0.2.7")}};
   EXPECT_THAT(CheckNetwork(machine_, config)[0],
-              Is(Result::kFail, "port up", "the kernel has 192.0.2.1 on eth1", "ip addr flush dev eth1"));
+              Is(Result::kFail, "port up", "the kernel has 192.0.2.1 on eth1",
+                 "ip addr flush dev eth1, or share it"));
   Write("/sys/class/net/eth1/operstate", "down");
   EXPECT_THAT(CheckNetwork(machine_, config)[0],
               Is(Result::kFail, "port up", "eth1 is down", "ip link set eth1 up"));
