@@ -10,6 +10,7 @@
 
 #include "net/status.h"
 #include "pmd/owned_counter.h"
+#include "pmd/port_counters.h"
 #include "pmd/segment.h"
 #include "pmd/shared_netdev.h"
 #include "pmd/xsk_queue.h"
@@ -98,29 +99,13 @@ class XdpPort final : public Port {
 
   PortStats Stats() const override {
     PortStats stats;
-    for (const RxCounters& c : rx_) {
-      stats.rx_packets += c.packets.load(std::memory_order_relaxed);
-      stats.rx_bytes += c.bytes.load(std::memory_order_relaxed);
-      stats.rx_errors += c.errors.load(std::memory_order_relaxed);
-    }
-    for (const TxCounters& c : tx_) {
-      stats.tx_packets += c.packets.load(std::memory_order_relaxed);
-      stats.tx_bytes += c.bytes.load(std::memory_order_relaxed);
-      stats.tx_segments += c.segments.load(std::memory_order_relaxed);
-      stats.tx_errors += c.errors.load(std::memory_order_relaxed);
-    }
+    for (const RxCounters& c : rx_) c.AddTo(stats);
+    for (const TxCounters& c : tx_) c.AddTo(stats);
     for (const auto& queue : queues_) stats.rx_missed += queue->missed();
     return stats;
   }
 
  private:
-  struct alignas(RTE_CACHE_LINE_SIZE) RxCounters {
-    std::atomic<uint64_t> packets{0}, bytes{0}, errors{0};
-  };
-  struct alignas(RTE_CACHE_LINE_SIZE) TxCounters {
-    std::atomic<uint64_t> packets{0}, bytes{0}, segments{0}, errors{0};
-  };
-
   /// What a burst adds to its TxCounters.
   struct Sent {
     uint64_t packets = 0, bytes = 0, segments = 0, errors = 0;

@@ -53,9 +53,10 @@ absl::StatusOr<RtnlLink> GetLink(nl_sock* socket, const std::string& ifname) {
   return RtnlLink(link);
 }
 
-MacAddr LinkMac(rtnl_link* link) {
+MacAddr LinkMac(rtnl_link* link) { return MacOf(rtnl_link_get_addr(link)); }
+
+MacAddr MacOf(nl_addr* address) {
   MacAddr mac;
-  nl_addr* address = rtnl_link_get_addr(link);
   if (address == nullptr || nl_addr_get_len(address) != mac.bytes.size()) return mac;
   std::copy_n(static_cast<const uint8_t*>(nl_addr_get_binary_addr(address)), mac.bytes.size(),
               mac.bytes.begin());
@@ -76,6 +77,25 @@ NlAddress MakeNlAddress(const IpAddress& address, uint8_t length) {
 
 NlAddress MakeNlAddress(const MacAddr& mac) {
   return NlAddress(nl_addr_build(AF_LLC, mac.bytes.data(), mac.bytes.size()));
+}
+
+std::optional<InterfaceAddress> PrefixOf(nl_addr* a) {
+  if (a == nullptr) return std::nullopt;
+  const int family = nl_addr_get_family(a);
+  const size_t len = nl_addr_get_len(a);
+  const void* bytes = nl_addr_get_binary_addr(a);
+  const auto bits = static_cast<uint8_t>(nl_addr_get_prefixlen(a));
+  if (family == AF_INET && (len == sizeof(Ipv4) || len == 0)) {
+    Ipv4 v4;
+    std::memcpy(&v4.be, bytes, len);
+    return InterfaceAddress{v4, bits};
+  }
+  if (family == AF_INET6 && (len == sizeof(Ipv6::bytes) || len == 0)) {
+    Ipv6 v6;
+    std::memcpy(v6.bytes.data(), bytes, len);
+    return InterfaceAddress{v6, bits};
+  }
+  return std::nullopt;
 }
 
 bool SamePrefix(nl_addr* a, const IpAddress& address, uint8_t length) {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 
 #include <absl/status/status.h>
@@ -51,6 +52,11 @@ std::string LinkAlias(rtnl_link* link);
 /// `address`, as a prefix of `length` bits.
 NlAddress MakeNlAddress(const IpAddress& address, uint8_t length);
 NlAddress MakeNlAddress(const MacAddr& mac);
+
+/// The opposite. Empty when it is null or has not six bytes.
+MacAddr MacOf(nl_addr* address);
+/// An address with its prefix's length; of no bytes: all zero. nullopt: null, or of another family.
+std::optional<InterfaceAddress> PrefixOf(nl_addr* address);
 
 /// Same family, prefix length and prefix bits; an address of no bytes is the family's default prefix.
 bool SamePrefix(nl_addr* a, const IpAddress& address, uint8_t length);

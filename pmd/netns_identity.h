@@ -2,9 +2,12 @@
 
 #include <sys/stat.h>
 
-#include <cerrno>
 #include <string>
 #include <utility>
+
+#include <absl/status/statusor.h>
+
+#include "pmd/netns.h"
 
 namespace podwire {
 
@@ -12,19 +15,15 @@ namespace podwire {
 /// descriptor keeps a namespace alive: that others have let go of it shows in the path only.
 class NetnsIdentity {
  public:
-  /// `path` empty: the process's own, which does not go.
+  /// That of `netns`, which `path` led to; empty: the process's own, which does not go.
+  static absl::StatusOr<NetnsIdentity> Of(const NetnsFd& netns, const std::string& path);
+
+  bool InUse() const;
+
+ private:
   NetnsIdentity(std::string path, const struct stat& now)
       : path_(std::move(path)), device_(now.st_dev), inode_(now.st_ino) {}
 
-  bool InUse() const {
-    if (path_.empty()) return true;
-    struct stat now;
-    // What merely cannot be looked at now is not gone.
-    if (stat(path_.c_str(), &now) != 0) return errno != ENOENT && errno != ENOTDIR;
-    return now.st_dev == device_ && now.st_ino == inode_;
-  }
-
- private:
   std::string path_;
   dev_t device_;
   ino_t inode_;

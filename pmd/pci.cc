@@ -6,6 +6,7 @@
 
 #include "net/status.h"
 #include "pmd/ethdev_port.h"
+#include "pmd/pci_driver.h"
 #include "pmd/pci_drivers.h"
 #include "pmd/port_kinds.h"
 
@@ -13,13 +14,6 @@ namespace podwire {
 namespace {
 
 namespace fs = std::filesystem;
-
-/// The kernel driver of a device, "" when it has none.
-std::string KernelDriver(const fs::path& device) {
-  std::error_code error;
-  const fs::path link = fs::read_symlink(device / "driver", error);
-  return error ? "" : link.filename().string();
-}
 
 absl::StatusOr<std::string> UsableAddress(const std::string& text) {
   rte_pci_addr address;
@@ -31,7 +25,7 @@ absl::StatusOr<std::string> UsableAddress(const std::string& text) {
   std::error_code error;
   if (!fs::exists(device, error))
     return Error(absl::StatusCode::kNotFound, "there is no PCI device {}", canonical.data());
-  const std::string driver = KernelDriver(device);
+  const std::string driver = PciDriver(canonical.data());
   if (!IsUsableDriver(driver)) {
     return Error(absl::StatusCode::kFailedPrecondition,
                  "PCI device {} is {}: bind it to vfio-pci: dpdk-devbind.py -b vfio-pci {}", canonical.data(),

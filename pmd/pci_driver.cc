@@ -15,6 +15,7 @@ namespace {
 
 namespace fs = std::filesystem;
 constexpr std::string_view kNone = "-";
+const std::string kDevices = "/sys/bus/pci/devices/";
 
 absl::Status WriteFile(const std::string& path, std::string_view text) {
   const Fd fd(open(path.c_str(), O_WRONLY | O_CLOEXEC));
@@ -24,25 +25,25 @@ absl::Status WriteFile(const std::string& path, std::string_view text) {
   return absl::OkStatus();
 }
 
-std::string DriverOf(const std::string& device) {
-  std::error_code error;
-  return fs::read_symlink(device + "/driver", error).filename();
-}
-
 }  // namespace
 
+std::string PciDriver(const std::string& address) {
+  std::error_code error;
+  return fs::read_symlink(kDevices + address + "/driver", error).filename();
+}
+
 absl::Status BindPciDriver(const std::string& address, const std::string& driver, bool anew) {
-  const std::string device = "/sys/bus/pci/devices/" + address;
+  const std::string device = kDevices + address;
   const bool none = driver == kNone;
   // An empty line ends what was asked for before.
   RETURN_IF_ERROR(WriteFile(device + "/driver_override", none || driver.empty() ? "\n" : driver));
-  const std::string has = DriverOf(device);
+  const std::string has = PciDriver(address);
   const bool right = none ? has.empty() : driver.empty() ? !has.empty() && has != "vfio-pci" : has == driver;
   if (right && !anew) return absl::OkStatus();
   if (!has.empty()) RETURN_IF_ERROR(WriteFile(device + "/driver/unbind", address));
   if (none) return absl::OkStatus();
   const absl::Status probed = WriteFile("/sys/bus/pci/drivers_probe", address);
-  const std::string now = DriverOf(device);
+  const std::string now = PciDriver(address);
   if (driver != "vfio-pci") RETURN_IF_ERROR(WriteFile(device + "/driver_override", "\n"));
   if (driver.empty() ? !now.empty() : now == driver) return absl::OkStatus();
   return Error(absl::StatusCode::kFailedPrecondition,

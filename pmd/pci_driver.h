@@ -11,6 +11,9 @@ namespace podwire {
 /// called again. FailedPrecondition in plain words when the driver does not take it (modprobe it first).
 absl::Status BindPciDriver(const std::string& address, const std::string& driver, bool anew = false);
 
+/// The kernel's driver of the PCI function; empty: none.
+std::string PciDriver(const std::string& address);
+
 /// Whether some process has the VFIO group open: the devices in it are in use.
 bool IsVfioGroupOpen(const std::string& group);
 

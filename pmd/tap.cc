@@ -176,14 +176,13 @@ PortOr CreateTapPort(const PortConfig& config, const TapOptions& options, const 
     return InvalidArgument("{} is not a unicast MAC address", ToString(*options.mac));
   }
   ASSIGN_OR_RETURN(const NetnsFd netns, OpenNetns(options.netns));
-  struct stat id;
-  if (fstat(netns.get(), &id) < 0) return ErrnoError(errno, "stat network namespace {}", options.netns);
+  ASSIGN_OR_RETURN(NetnsIdentity identity, NetnsIdentity::Of(netns, options.netns));
   Fd fd;
   RETURN_IF_ERROR(RunInNetns(netns, [&]() -> absl::Status {
     ASSIGN_OR_RETURN(fd, TapOpener(config, options).Open());
     return absl::OkStatus();
   }));
-  return std::make_unique<TapPort>(config, context, std::move(fd), NetnsIdentity(options.netns, id));
+  return std::make_unique<TapPort>(config, context, std::move(fd), std::move(identity));
 }
 
 }  // namespace podwire

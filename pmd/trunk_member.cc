@@ -52,19 +52,18 @@ absl::StatusOr<std::unique_ptr<TrunkMember>> TrunkMember::Create(const PortConfi
                  options.trunk->name(), options.trunk->mtu(), config.mtu);
   }
   ASSIGN_OR_RETURN(const NetnsFd netns, OpenNetns(options.netns));
-  struct stat id;
-  if (fstat(netns.get(), &id) < 0) return ErrnoError(errno, "stat network namespace {}", options.netns);
+  ASSIGN_OR_RETURN(NetnsIdentity identity, NetnsIdentity::Of(netns, options.netns));
   Fd fd;
   RETURN_IF_ERROR(RunInNetns(netns, [&] {
     fd = Fd(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
     return fd.valid() ? absl::OkStatus() : ErrnoError(errno, "socket in {}", options.netns);
   }));
   return std::unique_ptr<TrunkMember>(
-      new TrunkMember(config, options, workers, NetnsIdentity(options.netns, id), std::move(fd)));
+      new TrunkMember(config, options, workers, std::move(identity), std::move(fd)));
 }
 
 /// Tags the frames and moves those that cannot be to the end, where they are freed. How many are left.
-uint16_t TrunkMember::Tag(rte_mbuf** mbufs, uint16_t n, Counters& counters) noexcept {
+uint16_t TrunkMember::Tag(rte_mbuf** mbufs, uint16_t n, TxCounters& counters) noexcept {
   uint16_t tagged = 0;
   for (uint16_t i = 0; i < n; ++i) {
     if (InsertTag(mbufs[i], vlan_)) {
@@ -78,7 +77,7 @@ uint16_t TrunkMember::Tag(rte_mbuf** mbufs, uint16_t n, Counters& counters) noex
 }
 
 uint16_t TrunkMember::TxBurst(uint16_t queue, rte_mbuf** mbufs, uint16_t n) noexcept {
-  Counters& counters = tx_[queue];
+  TxCounters& counters = tx_[queue];
   const uint16_t ready = vlan_ == 0 ? n : Tag(mbufs, n, counters);
   uint64_t bytes = 0;  // before the burst: the trunk owns the mbufs after it
   for (uint16_t i = 0; i < ready; ++i) bytes += mbufs[i]->pkt_len;
@@ -109,15 +108,8 @@ void TrunkMember::CountReceived(uint16_t queue, uint32_t bytes) noexcept {
 
 PortStats TrunkMember::Stats() const {
   PortStats stats;
-  for (const Counters& c : rx_) {
-    stats.rx_packets += c.packets.load(std::memory_order_relaxed);
-    stats.rx_bytes += c.bytes.load(std::memory_order_relaxed);
-  }
-  for (const Counters& c : tx_) {
-    stats.tx_packets += c.packets.load(std::memory_order_relaxed);
-    stats.tx_bytes += c.bytes.load(std::memory_order_relaxed);
-    stats.tx_errors += c.errors.load(std::memory_order_relaxed);
-  }
+  for (const RxCounters& c : rx_) c.AddTo(stats);
+  for (const TxCounters& c : tx_) c.AddTo(stats);
   return stats;
 }
 

@@ -1,12 +1,12 @@
 #pragma once
 
-#include <atomic>
 #include <cstdint>
 #include <vector>
 
 #include "pmd/fd.h"
 #include "pmd/netns_identity.h"
 #include "pmd/port.h"
+#include "pmd/port_counters.h"
 
 namespace podwire {
 
@@ -34,21 +34,17 @@ class TrunkMember final : public Port {
   void CountReceived(uint16_t queue, uint32_t bytes) noexcept;
 
  private:
-  struct alignas(RTE_CACHE_LINE_SIZE) Counters {
-    std::atomic<uint64_t> packets{0}, bytes{0}, errors{0};
-  };
-
   TrunkMember(const PortConfig& config, const TrunkMemberOptions& options, uint16_t workers,
               NetnsIdentity netns, Fd socket);
-  uint16_t Tag(rte_mbuf** mbufs, uint16_t n, Counters& counters) noexcept;
+  uint16_t Tag(rte_mbuf** mbufs, uint16_t n, TxCounters& counters) noexcept;
 
   Port& trunk_;
   const uint16_t vlan_;
   const std::string ifname_;
   const NetnsIdentity netns_;
-  const Fd socket_;           ///< of the namespace, which lives as long
-  std::vector<Counters> rx_;  ///< one a queue of the trunk
-  std::vector<Counters> tx_;  ///< one a worker
+  const Fd socket_;             ///< of the namespace, which lives as long
+  std::vector<RxCounters> rx_;  ///< one a queue of the trunk
+  std::vector<TxCounters> tx_;  ///< one a worker
 };
 
 }  // namespace podwire

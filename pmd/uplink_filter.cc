@@ -72,11 +72,7 @@ absl::StatusOr<std::unique_ptr<UplinkFilter>> UplinkFilter::Load(const NetdevInf
   ASSIGN_OR_RETURN(NetnsFd netns, OpenNetns(""));
   std::unique_ptr<UplinkFilter> filter(new UplinkFilter(netdev, way, std::move(netns), std::move(claim)));
   RETURN_IF_ERROR(filter->LoadObject());
-  UplinkRules rules = {};
-  std::memcpy(rules.mac, netdev.mac.bytes.data(), sizeof rules.mac);
-  const uint32_t only = 0;
-  if (bpf_map_update_elem(filter->MapFd("rules"), &only, &rules, BPF_ANY) != 0)
-    return ErrnoError(errno, "write the filter's rules");
+  RETURN_IF_ERROR(filter->WriteRules({}));
   return filter;
 }
 
@@ -139,13 +135,16 @@ int UplinkFilter::ProgramFd(const char* function) const {
 
 int UplinkFilter::sockets_map() const { return MapFd("sockets"); }
 
-void UplinkFilter::SetTunnel(const UdpTunnel& tunnel) {
+absl::Status UplinkFilter::WriteRules(const UdpTunnel& tunnel) {
   UplinkRules rules = {.tunnel_port_be = tunnel.port_be, .vtep4_be = tunnel.address.be};
   std::memcpy(rules.mac, netdev_.mac.bytes.data(), sizeof rules.mac);
   std::memcpy(rules.vtep6, tunnel.address6.bytes.data(), sizeof rules.vtep6);
   const uint32_t only = 0;
-  bpf_map_update_elem(MapFd("rules"), &only, &rules, BPF_ANY);
+  if (bpf_map_update_elem(MapFd("rules"), &only, &rules, BPF_ANY) == 0) return absl::OkStatus();
+  return ErrnoError(errno, "write the filter's rules");
 }
+
+void UplinkFilter::SetTunnel(const UdpTunnel& tunnel) { WriteRules(tunnel).IgnoreError(); }
 
 void UplinkFilter::SetPrefix(const IpPrefix& prefix, bool present) {
   UplinkPrefix6 key = {};  // the other one is its beginning

@@ -67,6 +67,7 @@ class UplinkFilter {
   UplinkFilter(const NetdevInfo& netdev, Way way, NetnsFd netns, Fd claim)
       : netdev_(netdev), way_(way), netns_(std::move(netns)), claim_(std::move(claim)) {}
   absl::Status LoadObject();
+  absl::Status WriteRules(const UdpTunnel& tunnel);
   static void RemoveFrom(int ifindex, Way way);
   void Remove(Way way) const;
   int MapFd(const char* name) const;

@@ -318,19 +318,9 @@ void VnetPort::MarkGone() noexcept {
 }
 
 PortStats VnetPort::Stats() const {
-  const auto get = [](const std::atomic<uint64_t>& counter) {
-    return counter.load(std::memory_order_relaxed);
-  };
   PortStats stats;
-  stats.rx_packets = get(rx_.packets);
-  stats.rx_bytes = get(rx_.bytes);
-  stats.rx_errors = get(rx_.errors);
-  for (const TxCounters& queue : tx_) {
-    stats.tx_packets += get(queue.packets);
-    stats.tx_bytes += get(queue.bytes);
-    stats.tx_segments += get(queue.segments);
-    stats.tx_errors += get(queue.errors);
-  }
+  rx_.AddTo(stats);
+  for (const TxCounters& c : tx_) c.AddTo(stats);
   return stats;
 }
 

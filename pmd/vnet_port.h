@@ -11,6 +11,7 @@
 
 #include "pmd/fd.h"
 #include "pmd/port.h"
+#include "pmd/port_counters.h"
 #include "pmd/vnet_header.h"
 
 namespace podwire {
@@ -83,12 +84,6 @@ class VnetPort : public Port {
   std::atomic<bool> takes_bundles_{false};
 
  private:
-  struct alignas(RTE_CACHE_LINE_SIZE) RxCounters {
-    std::atomic<uint64_t> packets{0}, bytes{0}, errors{0};
-  };
-  struct alignas(RTE_CACHE_LINE_SIZE) TxCounters {
-    std::atomic<uint64_t> packets{0}, bytes{0}, segments{0}, errors{0};
-  };
   class Batch;
 
   enum class Bundled : uint8_t { kSent, kLost, kNotTaken };
