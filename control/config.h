@@ -101,6 +101,8 @@ absl::StatusOr<Config> LoadConfig(const std::string& file);
 
 /// A netdev whose interface stays the kernel's.
 bool IsShared(const PortConfig& port);
+/// A port that carries pods: a tap of that option, or the switch's function of an sriov pool.
+bool IsTrunk(const PortConfig& port);
 /// That of the underlay's port; empty unless it is one.
 std::string SharedInterface(const Config& config);
 /// Whether this can be a node's address on the underlay; InvalidArgument says why not.

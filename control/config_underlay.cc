@@ -61,6 +61,12 @@ bool IsShared(const PortConfig& port) {
   return netdev != nullptr && netdev->shared;
 }
 
+bool IsTrunk(const PortConfig& port) {
+  const auto* tap = std::get_if<TapOptions>(&port.options);
+  const auto* pci = std::get_if<PciOptions>(&port.options);
+  return (tap != nullptr && tap->trunk) || (pci != nullptr && pci->trunk);
+}
+
 std::string SharedInterface(const Config& config) {
   if (!config.underlay || !config.underlay->shared) return "";
   const auto port = std::ranges::find(config.ports, config.underlay->port, &PortConfig::name);
@@ -170,8 +176,7 @@ absl::Status ReadUnderlay(const json& value, Config& c) {
   const auto port = std::ranges::find(c.ports, u.port, &PortConfig::name);
   if (r.ok() && port == c.ports.end())
     r.Fail("port", fmt::format("no port in ports is called \"{}\"", u.port));
-  const auto* tap = port == c.ports.end() ? nullptr : std::get_if<TapOptions>(&port->options);
-  if (r.ok() && tap != nullptr && tap->trunk)
+  if (r.ok() && IsTrunk(*port))
     r.Fail("port", fmt::format("port {} is a trunk for pods: expected another", u.port));
   u.shared = r.ok() && IsShared(*port);
   ReadUnderlayAddresses(r, u);

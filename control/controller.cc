@@ -160,8 +160,7 @@ void Controller::Publish() {
   const LocalNode& before = previous->local;
   const LocalNode now = result.tables->local;
   engine_.publish(std::move(result.tables));
-  const bool announce = now.underlay_port != kNoPort && !now.underlay_is_shared;
-  if (announce && now.underlay_mac != before.underlay_mac) engine_.announce_underlay();
+  if (now.underlay_port != kNoPort && now.underlay_mac != before.underlay_mac) engine_.announce_underlay();
   for (const std::string& w : result.warnings) {
     if (std::ranges::find(state_.warnings, w) == state_.warnings.end()) spdlog::warn("msg=\"{}\"", w);
   }

@@ -15,26 +15,6 @@
 namespace podwire {
 namespace {
 
-/// nullopt: of another family.
-std::optional<InterfaceAddress> FromNl(nl_addr* a) {
-  if (a == nullptr) return std::nullopt;
-  const int family = nl_addr_get_family(a);
-  const size_t len = nl_addr_get_len(a);
-  const void* bytes = nl_addr_get_binary_addr(a);
-  const auto bits = static_cast<uint8_t>(nl_addr_get_prefixlen(a));
-  if (family == AF_INET && (len == sizeof(Ipv4) || len == 0)) {
-    Ipv4 v4;
-    std::memcpy(&v4.be, bytes, len);
-    return InterfaceAddress{v4, bits};
-  }
-  if (family == AF_INET6 && (len == sizeof(Ipv6::bytes) || len == 0)) {
-    Ipv6 v6;
-    std::memcpy(v6.bytes.data(), bytes, len);
-    return InterfaceAddress{v6, bits};
-  }
-  return std::nullopt;
-}
-
 struct Via {
   IpAddress gateway;
   uint32_t metric = 0;
@@ -45,7 +25,7 @@ std::optional<Via> ViaOf(rtnl_route* route, int ifindex) {
   for (int i = 0; i < rtnl_route_get_nnexthops(route); ++i) {
     rtnl_nexthop* hop = rtnl_route_nexthop_n(route, i);
     if (rtnl_route_nh_get_ifindex(hop) != ifindex) continue;
-    const auto gateway = FromNl(rtnl_route_nh_get_gateway(hop));
+    const auto gateway = PrefixOf(rtnl_route_nh_get_gateway(hop));
     if (gateway) return Via{gateway->address, rtnl_route_get_priority(route)};
   }
   return std::nullopt;
@@ -71,7 +51,7 @@ absl::StatusOr<std::vector<InterfaceAddressState>> ReadKernelAddresses(const std
   for (nl_object* o = nl_cache_get_first(list); o != nullptr; o = nl_cache_get_next(o)) {
     auto* address = reinterpret_cast<rtnl_addr*>(o);
     if (rtnl_addr_get_ifindex(address) != rtnl_link_get_ifindex(link.get())) continue;
-    const auto own = FromNl(rtnl_addr_get_local(address));
+    const auto own = PrefixOf(rtnl_addr_get_local(address));
     if (!own) continue;
     InterfaceAddress with_length = *own;
     with_length.length = static_cast<uint8_t>(rtnl_addr_get_prefixlen(address));
@@ -93,7 +73,7 @@ absl::StatusOr<std::vector<UnderlayRoute>> ReadKernelRoutes(const std::string& i
   for (nl_object* o = nl_cache_get_first(list); o != nullptr; o = nl_cache_get_next(o)) {
     auto* route = reinterpret_cast<rtnl_route*>(o);
     if (rtnl_route_get_table(route) != RT_TABLE_MAIN || rtnl_route_get_type(route) != RTN_UNICAST) continue;
-    const auto dst = FromNl(rtnl_route_get_dst(route));
+    const auto dst = PrefixOf(rtnl_route_get_dst(route));
     const auto via = ViaOf(route, rtnl_link_get_ifindex(link.get()));
     if (!dst || !via || via->gateway.family() != dst->address.family()) continue;
     const auto [it, added] = best.try_emplace(dst->prefix(), *via);

@@ -36,27 +36,10 @@ constexpr int kNeedsAsking = NUD_NONE | NUD_STALE | NUD_FAILED | NUD_INCOMPLETE;
 bool IsUsable(const auto& neighbor) { return (neighbor.state & kUsable) != 0; }
 
 IpAddress AddressOf(rtnl_neigh* neighbor) {
-  nl_addr* a = rtnl_neigh_get_dst(neighbor);
-  if (a == nullptr) return {};
-  if (nl_addr_get_family(a) == AF_INET && nl_addr_get_len(a) == sizeof(Ipv4)) {
-    Ipv4 v4;
-    std::memcpy(&v4.be, nl_addr_get_binary_addr(a), sizeof v4);
-    return v4;
-  }
-  if (nl_addr_get_family(a) == AF_INET6 && nl_addr_get_len(a) == sizeof(Ipv6::bytes)) {
-    Ipv6 v6;
-    std::memcpy(v6.bytes.data(), nl_addr_get_binary_addr(a), sizeof v6.bytes);
-    return v6;
-  }
-  return {};
-}
-
-MacAddr MacOf(rtnl_neigh* neighbor) {
-  nl_addr* a = rtnl_neigh_get_lladdr(neighbor);
-  MacAddr mac;
-  if (a == nullptr || nl_addr_get_len(a) != mac.bytes.size()) return mac;
-  std::memcpy(mac.bytes.data(), nl_addr_get_binary_addr(a), mac.bytes.size());
-  return mac;
+  nl_addr* dst = rtnl_neigh_get_dst(neighbor);
+  if (dst == nullptr || nl_addr_get_len(dst) == 0) return {};
+  const auto prefix = PrefixOf(dst);
+  return prefix ? prefix->address : IpAddress();
 }
 
 }  // namespace
@@ -195,7 +178,7 @@ void KernelUnderlay::TakeNeighbor(rtnl_neigh* neighbor, bool removed) {
   if ((rtnl_neigh_get_flags(neighbor) & NTF_PROXY) != 0) return;  // whom the kernel answers for
   const auto it = neighbors_.find(address);
   const Neighbor old = it == neighbors_.end() ? Neighbor{} : it->second;
-  const Neighbor now{.state = rtnl_neigh_get_state(neighbor), .mac = MacOf(neighbor)};
+  const Neighbor now{.state = rtnl_neigh_get_state(neighbor), .mac = MacOf(rtnl_neigh_get_lladdr(neighbor))};
   if (removed) {
     asked_.erase(address);
     if (IsUsable(old) && IsOfSwitch(address)) return AskAnew(address, old.mac);
@@ -234,7 +217,8 @@ absl::Status KernelUnderlay::DumpNeighbors() {
     auto* neighbor = reinterpret_cast<rtnl_neigh*>(o);
     const IpAddress address = AddressOf(neighbor);
     if (rtnl_neigh_get_ifindex(neighbor) != ifindex_ || address.empty()) continue;
-    neighbors_[address] = {.state = rtnl_neigh_get_state(neighbor), .mac = MacOf(neighbor)};
+    neighbors_[address] = {.state = rtnl_neigh_get_state(neighbor),
+                           .mac = MacOf(rtnl_neigh_get_lladdr(neighbor))};
   }
   return absl::OkStatus();
 }

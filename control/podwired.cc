@@ -111,10 +111,7 @@ struct PortsGuard {
 
 PortRole RoleOf(const Config& config, const PortConfig& port) {
   if (config.underlay && config.underlay->port == port.name) return PortRole::kUnderlay;
-  const auto* tap = std::get_if<TapOptions>(&port.options);
-  const auto* pci = std::get_if<PciOptions>(&port.options);
-  const bool trunk = (tap != nullptr && tap->trunk) || (pci != nullptr && pci->trunk);
-  return trunk ? PortRole::kTrunk : PortRole::kNone;
+  return IsTrunk(port) ? PortRole::kTrunk : PortRole::kNone;
 }
 
 absl::Status OpenPorts(const Config& config, const PortContext& context, Controller& controller) {

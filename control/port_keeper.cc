@@ -49,8 +49,7 @@ void PortKeeper::Tend() {
       seen.link_up = false;
     } else if (seen.link_up != port.link_up) {
       seen.link_up = port.link_up;
-      const bool announce = port.underlay && !controller_.tables()->local.underlay_is_shared;
-      if (port.link_up && announce) controller_.engine().announce_underlay();
+      if (port.link_up && port.underlay) controller_.engine().announce_underlay();
       spdlog::log(port.link_up ? spdlog::level::info : spdlog::level::warn, "msg=\"link {}\" port={}",
                   port.link_up ? "up" : "down", name);
     }

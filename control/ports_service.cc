@@ -89,7 +89,7 @@ class PortsService final : public v1::Ports::Service {
     const auto config =
         ParsePortOptions(port.name(), port.kind(), static_cast<uint16_t>(port.mtu()), options);
     if (!config.ok()) return ToGrpc(config.status());
-    if (const auto* tap = std::get_if<TapOptions>(&config->options); tap != nullptr && tap->trunk)
+    if (IsTrunk(*config))
       return ToGrpc(InvalidArgument(
           "options.trunk: a trunk must be there from the start: put it into podwired's configuration"));
     if (IsShared(*config)) {

@@ -19,10 +19,15 @@ absl::Status NotPossible(std::string message) { return absl::FailedPreconditionE
 
 std::string InterfaceOf(const PciFunction& f) { return f.interfaces.empty() ? "" : f.interfaces.front(); }
 
+/// Of the VF of this number; empty: there is none.
+std::string AddressOf(const Machine& machine, const PciFunction& pf, unsigned number) {
+  return machine.LinkName(fmt::format("{}{}/virtfn{}", kDevices, pf.address, number));
+}
+
 /// The VF's number, nothing if it is none of `pf`'s.
 std::optional<unsigned> NumberOf(const Machine& machine, const PciFunction& pf, const std::string& address) {
   for (unsigned n = 0; n < pf.vfs; ++n) {
-    if (machine.LinkName(fmt::format("{}{}/virtfn{}", kDevices, pf.address, n)) == address) return n;
+    if (AddressOf(machine, pf, n) == address) return n;
   }
   return std::nullopt;
 }
@@ -152,8 +157,7 @@ absl::StatusOr<VfAttachment> VfPool::Choose(const VfRequest& request,
   }
   std::string reasons;
   for (unsigned n = 0; n < pf.vfs; ++n) {
-    const std::string address =
-        wiring_.machine.LinkName(fmt::format("{}{}/virtfn{}", kDevices, pf.address, n));
+    const std::string address = AddressOf(wiring_.machine, pf, n);
     if (!Covers(*pool, n) || address.empty() || (!request.address.empty() && address != request.address))
       continue;
     const auto vf = FindPciFunction(wiring_.machine, address);
@@ -252,8 +256,7 @@ void VfPool::Reconcile(const std::vector<VfAttachment>& taken) const {
     const auto pf = PhysicalFunction(pool);
     if (!pf.ok()) continue;
     for (unsigned n = 0; n < pf->vfs; ++n) {
-      const std::string address =
-          wiring_.machine.LinkName(fmt::format("{}{}/virtfn{}", kDevices, pf->address, n));
+      const std::string address = AddressOf(wiring_.machine, *pf, n);
       const auto settings = wiring_.read(pf->interfaces.front(), n);
       if (!Covers(pool, n) || !settings.ok() || settings->vlan < pool.first_vlan ||
           settings->vlan > pool.last_vlan)

@@ -134,7 +134,7 @@ void AskNeighbor(WorkerContext& w, NeighborId neighbor, const MacAddr& known) no
 
 void AnnounceUnderlay(WorkerContext& w) noexcept {
   const LocalNode& local = w.tables->local;
-  if (local.underlay_port == kNoPort) return;
+  if (local.underlay_port == kNoPort || local.underlay_is_shared) return;
   rte_mempool& pool = w.shared.pools->small();
   const auto send = [&](rte_mbuf* m) {
     if (m == nullptr) return;

@@ -37,7 +37,7 @@ void EmitOwn(WorkerContext& w, BasicPacket<Key>& p) noexcept;
 /// there. Where the kernel keeps the underlay's interface, has control ask the kernel.
 void AskNeighbor(WorkerContext& w, NeighborId neighbor, const MacAddr& known) noexcept;
 
-/// Tells the underlay where the node's addresses are, unasked.
+/// Tells the underlay where the node's addresses are, unasked; not of a shared one, whose are the kernel's.
 void AnnounceUnderlay(WorkerContext& w) noexcept;
 
 /// Sends an ICMP error about `p` to its source, if one may be sent; `p` stays the caller's.
