@@ -2,6 +2,7 @@
 """Devices that vanish under podwired: each port says what is wrong, nothing else notices, and what comes back is taken up again."""
 import re
 import signal
+import time
 
 from harness import main
 from lab import Node, announce
@@ -31,9 +32,11 @@ class Watch:
     def __init__(self, source, target):
         self.log = f"{source.lab.dir}/watch.log"
         self.process = source.spawn("ping", "-n", "-q", "-i", "0.05", target.address, log=self.log)
+        self.begin = time.monotonic()
 
     def end(self):
-        """How many were sent, and how many lost."""
+        """How many were sent, in six seconds at least, and how many lost."""
+        time.sleep(max(0, self.begin + 6 - time.monotonic()))
         self.process.send_signal(signal.SIGINT)
         self.process.wait(5)
         found = re.search(r"(\d+) packets transmitted, (\d+) received", open(self.log).read())
