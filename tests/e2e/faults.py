@@ -35,8 +35,8 @@ class Watch:
         self.begin = time.monotonic()
 
     def end(self):
-        """How many were sent, in six seconds at least, and how many lost."""
-        time.sleep(max(0, self.begin + 6 - time.monotonic()))
+        """How many were sent, in eight seconds at least, and how many lost."""
+        time.sleep(max(0, self.begin + 8 - time.monotonic()))
         self.process.send_signal(signal.SIGINT)
         self.process.wait(5)
         found = re.search(r"(\d+) packets transmitted, (\d+) received", open(self.log).read())
